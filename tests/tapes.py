@@ -1,0 +1,69 @@
+"""Made-up tapes for tests: every one says that it is a fixture."""
+from scoring.tape import Tape
+
+HEADER = {
+    'fixture': True, 'tape_version': 1, 'benchmark': 'cifar10', 'model': 'fixture', 'division': 'closed',
+    'target': {'metric': 'accuracy', 'value': 0.94, 'num_examples': 10000},
+    'num_train_examples': 50000, 'batch_size': 500, 'seed': 7, 'config': 'seed = 7\n', 'command': ['fixture'],
+    'git_commit': '0' * 40, 'git_dirty': False, 'versions': {'jax': '0.10.2', 'python': '3.11.7'},
+    'hardware': {'platform': 'cpu', 'device_kind': 'cpu', 'device_count': 1, 'process_count': 1, 'host': 'fixture CPU'},
+    'xla_flags': '', 'price': None, 'tricks': {}, 'resumed': None,
+    'hyperparameters': {'opt_name': 'sgd', 'opt_base_learning_rate': 0.1, 'gradient_accumulation_steps': 1},
+    'submitter': {'organization': 'Daybreak', 'author': 'A. Tester', 'author_email': 'tester@example.org',
+                  'hardware': '', 'status': 'onprem'},
+}
+
+
+class Simulated:
+  """A clock that stands still until it is told to advance."""
+
+  def __init__(self, start=1_790_000_000.0):
+    self.time = start
+
+  def __call__(self):
+    return self.time
+
+  def advance(self, seconds):
+    self.time += seconds
+
+
+def record(metrics, *, path=None, train_seconds=10.0, eval_seconds=2.0, start=1_790_000_000.0, stop_at_target=True,
+           sinks=(), **header):
+  """A tape of one process: 1 s import, 2 s init, 3 s compile, 1 s data, then training and evaluation in turn.
+
+  metrics: one dict an evaluation, e.g. `{'accuracy': 0.91}`; one epoch of 100 steps before each.
+  """
+  now = Simulated(start)
+  tape = Tape(path, now=now, sinks=sinks)
+  header = {**HEADER, **header}
+  tape.event('process', **header)
+
+  def span(name, seconds, fields=None, results=None):
+    with tape.span(name, **(fields or {})) as stop:
+      now.advance(seconds)
+      stop.update(results or {})
+
+  span('import', 1.0)
+  span('init', 2.0)
+  span('compile', 3.0, results={'program_sha256': 'f' * 64, 'cache_hits': 0, 'cache_misses': 3})
+  tape.event('run_start', step=0)
+  span('data', 1.0)
+  target, hit = header['target'], False
+  steps_per_epoch = header['num_train_examples'] // header['batch_size']
+  for epoch, values in enumerate(metrics, 1):
+    step = epoch * steps_per_epoch
+    done = {'step': step, 'epoch': float(epoch), 'samples': step * header['batch_size']}
+    span('train', train_seconds, {'step': step - steps_per_epoch, 'samples': done['samples'] - 50000},
+         {**done, 'metrics': {'loss': 1.0 / epoch}})
+    span('eval', eval_seconds, done, {'metrics': values, 'num_evaluated': target['num_examples']})
+    if values[target['metric']] >= target['value'] and not hit:
+      hit = True
+      tape.event('run_stop', status='success', **done)
+      if stop_at_target:
+        break
+  if not hit:
+    tape.event('run_stop', status='aborted', **done)
+  tape.event('result', step=done['step'], parameters_sha256='a' * 64, state_sha256='b' * 64)
+  tape.event('exit', status='complete')
+  tape.deliver()
+  return tape
