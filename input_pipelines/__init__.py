@@ -1,0 +1,1 @@
+"""Where batches come from: order, sources, and the way from host to device."""

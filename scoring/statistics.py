@@ -1,0 +1,122 @@
+"""What a set of runs says together: how often the target is reached, how fast, and how surely.
+
+A time to target that one run reached is an anecdote: with a fixed schedule the randomness sits in whether the target is
+reached at all. So every run counts, failed and missing ones too, and each estimate carries an interval.
+"""
+import math
+import statistics as standard
+
+from scoring.problem import Problem
+
+
+def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> list[float]:
+  """The exact interval of a success rate (Clopper and Pearson 1934, Biometrika 26), by quantiles of the beta."""
+  from scipy.special import betaincinv
+  tail = (1 - confidence) / 2
+  low = float(betaincinv(successes, n - successes + 1, tail)) if successes else 0.0
+  high = float(betaincinv(successes + 1, n - successes, 1 - tail)) if successes < n else 1.0
+  return [low, high]
+
+
+def describe(values, confidence: float = 0.95) -> dict:
+  """Sample statistics, None where values are too few; `interval` is Student's t interval of the mean (normal values)."""
+  values, interval, sd = list(values), None, None
+  if len(values) >= 2:
+    from scipy.special import stdtrit
+    sd = standard.stdev(values)
+    half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * sd / math.sqrt(len(values))
+    interval = [standard.fmean(values) - half, standard.fmean(values) + half]
+  return {'n': len(values), 'mean': standard.fmean(values) if values else None, 'sd': sd,
+          'median': standard.median(values) if values else None, 'min': min(values, default=None),
+          'max': max(values, default=None), 'interval': interval}
+
+
+def olympic_mean(times, failed: int) -> float | None:
+  """MLPerf's score: the mean without the fastest and the slowest run; None for fewer than three runs.
+
+  One run that did not converge counts as the slowest, so it is the one dropped; with two there is no score
+  (training_policies, training_rules.adoc, "Benchmark Results").
+  """
+  times = sorted(times)
+  if failed > 1 or len(times) + failed < 3:
+    return None
+  return standard.fmean(times[1:] if failed else times[1:-1])
+
+
+def expected_seconds(succeeded, failed) -> float | None:
+  """Mean seconds if runs repeat until one succeeds: mean(T_success) + (1-p)/p mean(T_fail), p the share of successes.
+
+  The geometric distribution has (1-p)/p failures before a success. None without a success, or where the seconds that a
+  failed run spent are None, which is to say unknown.
+  """
+  if not succeeded or None in failed:
+    return None
+  # (1-p)/p is the number of failures a success, so that the sum of failed time over successes is the second term.
+  return standard.fmean(succeeded) + math.fsum(failed) / len(succeeded)
+
+
+def check(runs):
+  """Raises Problem, naming the run, where a value is not a finite number or contradicts `reached`."""
+  clocks = {clock for run in runs if run['reached'] for clock, value in run['seconds'].items() if value is not None}
+  for run in runs:
+    times = [(f'seconds[{c!r}]', v) for c, v in run['seconds'].items()]
+    spent = [(f'wall_seconds[{c!r}]', v) for c, v in run['wall_seconds'].items()]
+    for key, value in [('metric', run['metric']), *times, *spent]:
+      if value is not None and (not math.isfinite(value) or (key != 'metric' and value < 0)):
+        raise Problem(f'{run["run"]}: {key} is {value}, which no run can have measured; repair the run or its tape')
+    if not run['reached'] and any(value is not None for _, value in times):
+      raise Problem(f'{run["run"]}: did not reach the target but has seconds to target; read its tape again')
+    if run['reached'] and (run['metric'] is None or any(run['seconds'].get(clock) is None for clock in clocks)):
+      raise Problem(f'{run["run"]}: reached the target, but its metric or its seconds are missing; read its tape again')
+
+
+def summarize(runs, *, confidence: float = 0.95) -> dict:
+  """Distribution of success, metric and seconds to target over all runs; every run counts in `n`.
+
+  Args:
+    runs: dicts of `run` (its name), `status`, `reached` (bool), `metric` (float or None), `seconds` (clock to seconds
+      to target; None where not reached) and `wall_seconds` (clock to seconds until the end of the run, or None).
+    confidence: coverage of every interval, between 0 and 1.
+
+  Returns:
+    JSON-able dict: `n`, `reached`, `confidence`, `success_rate`, `metric` and, by clock, `seconds`.
+
+  Raises:
+    Problem: there are no runs, or a run's values cannot be (see `check`).
+  """
+  if not runs:
+    raise Problem('no runs to summarize; name a folder that holds runs')
+  if not 0 < confidence < 1:
+    raise Problem(f'confidence={confidence}: must lie between 0 and 1, such as 0.95')
+  check(runs)
+  good, bad = [run for run in runs if run['reached']], [run for run in runs if not run['reached']]
+  seconds = {}
+  for clock in dict.fromkeys(clock for run in runs for clock in (*run['seconds'], *run['wall_seconds'])):
+    times = [run['seconds'][clock] for run in good if run['seconds'].get(clock) is not None]
+    seconds[clock] = {**describe(times, confidence), 'olympic_mean': olympic_mean(times, len(bad)),
+                      'expected_seconds_to_success':
+                      expected_seconds(times, [run['wall_seconds'].get(clock) for run in bad])}
+  return {'n': len(runs), 'reached': len(good), 'confidence': confidence,
+          'success_rate': {'mean': len(good) / len(runs),
+                           'interval': binomial_interval(len(good), len(runs), confidence)},
+          'metric': describe([run['metric'] for run in runs if run['metric'] is not None], confidence),
+          'seconds': seconds}
+
+
+def table(summary) -> str:
+  """A summary as aligned ASCII text: one line on success, then one for the metric and for each clock's seconds."""
+  def cell(value):
+    return '-' if value is None else str(value) if isinstance(value, int) else f'{value:.{0 if value >= 1e4 else 4}f}'
+
+  percent, rate = f'{100 * summary["confidence"]:g} %', summary['success_rate']
+  low, high = rate['interval']
+  first = (f'{summary["reached"]} of {summary["n"]} runs reached the target: {100 * rate["mean"]:.1f} % '
+           f'({percent} interval {100 * low:.1f} to {100 * high:.1f} %)')
+  last = f'low, high: {percent} interval of the mean; expected: seconds until a success, failures included'
+  lines = [('', 'n', 'mean', 'sd', 'median', 'min', 'max', 'low', 'high', 'olympic', 'expected')]
+  for name, row in [('metric', summary['metric']), *((f'{c} s', row) for c, row in summary['seconds'].items())]:
+    cells = [row[key] for key in ('n', 'mean', 'sd', 'median', 'min', 'max')] + (row['interval'] or [None, None])
+    lines.append((name, *map(cell, cells + [row.get('olympic_mean'), row.get('expected_seconds_to_success')])))
+  widths = [max(map(len, column)) for column in zip(*lines)]
+  body = ['  '.join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]) for line in lines]
+  return '\n'.join([first, *body, last])

@@ -1,0 +1,147 @@
+"""The statistics of sets of runs, against values computed by hand and by simulation."""
+import json
+import math
+import random
+
+import pytest
+
+from scoring import statistics
+from scoring.problem import Problem
+
+
+def run(number, seconds=None, *, metric=0.94, wall=None, status=None):
+  reached = seconds is not None
+  return {'run': f'run_{number:03}', 'status': status or ('complete' if reached else 'failed'), 'reached': reached,
+          'metric': metric, 'seconds': {'dawnbench': seconds}, 'wall_seconds': {'dawnbench': wall or seconds}}
+
+
+def dawnbench(runs, key):
+  return statistics.summarize(runs)['seconds']['dawnbench'][key]
+
+
+def test_distribution_by_hand():
+  times = [3.0, 1.0, 2.0, 5.0, 4.0]
+  summary = statistics.summarize([run(i, t, metric=0.9 + t / 100) for i, t in enumerate(times)])
+  row = summary['seconds']['dawnbench']
+  # sd = sqrt(10 / 4); the 97.5 % quantile of t with 4 degrees of freedom is 2.776445 in any table.
+  half = 2.7764451 * math.sqrt(2.5) / math.sqrt(5)
+  assert (row['n'], row['mean'], row['median'], row['min'], row['max']) == (5, 3.0, 3.0, 1.0, 5.0)
+  assert row['sd'] == pytest.approx(1.5811388)
+  assert row['interval'] == pytest.approx([3 - half, 3 + half])
+  assert row['olympic_mean'] == 3.0 and row['expected_seconds_to_success'] == 3.0
+  assert summary['metric']['mean'] == pytest.approx(0.93) and summary['metric']['max'] == pytest.approx(0.95)
+  assert json.loads(json.dumps(summary, allow_nan=False)) == summary
+
+
+def test_confidence_widens_intervals():
+  runs = [run(i, float(i + 1)) for i in range(5)] + [run(5, wall=9.0)]
+  narrow, wide = (statistics.summarize(runs, confidence=c) for c in (0.5, 0.99))
+  for get in (lambda s: s['success_rate']['interval'], lambda s: s['seconds']['dawnbench']['interval']):
+    assert get(wide)[0] < get(narrow)[0] < get(narrow)[1] < get(wide)[1]
+  with pytest.raises(Problem, match='between 0 and 1'):
+    statistics.summarize(runs, confidence=95)
+
+
+@pytest.mark.parametrize('successes, n, low, high', [
+    (19, 20, 0.75127, 0.99873),  # Clopper and Pearson's interval, as in R's binom.test(19, 20)
+    (0, 10, 0.0, 1 - 0.025 ** 0.1), (10, 10, 0.025 ** 0.1, 1.0)])
+def test_clopper_pearson(successes, n, low, high):
+  assert statistics.binomial_interval(successes, n) == pytest.approx([low, high], abs=1e-5)
+
+
+def test_clopper_pearson_inverts_the_binomial():
+  low, high = statistics.binomial_interval(35, 50)
+  pmf = [[math.comb(50, k) * p ** k * (1 - p) ** (50 - k) for k in range(51)] for p in (low, high)]
+  assert sum(pmf[0][35:]) == pytest.approx(0.025) and sum(pmf[1][:36]) == pytest.approx(0.025)
+
+
+def test_expected_seconds_to_success_of_a_dawnbench_entry():
+  # Page's CIFAR10 entry reached the target in 35 of 50 runs of 74.04 s each: 74.04 / 0.7 = 105.77 s.
+  runs = [run(i, 74.04) for i in range(35)] + [run(i, wall=74.04) for i in range(35, 50)]
+  assert dawnbench(runs, 'expected_seconds_to_success') == pytest.approx(105.7714, abs=1e-4)
+  # 2 of 4 reached it, in 10 s and 30 s, the others gave up after 50 s and 70 s: 20 + 1 * 60.
+  runs = [run(0, 10.0), run(1, 30.0), run(2, wall=50.0), run(3, wall=70.0, status='preempted')]
+  assert dawnbench(runs, 'expected_seconds_to_success') == 80.0
+
+
+def test_unknown_time_of_a_missing_run_makes_the_expected_time_unknown():
+  missing = run(2, metric=None, status='missing')
+  summary = statistics.summarize([run(0, 10.0), run(1, 30.0), missing])
+  assert (summary['n'], summary['reached'], summary['success_rate']['mean']) == (3, 2, pytest.approx(2 / 3))
+  assert summary['metric']['n'] == 2
+  assert summary['seconds']['dawnbench']['expected_seconds_to_success'] is None
+
+
+@pytest.mark.parametrize('times, failed, expected', [
+    ([9.0, 1.0, 2.0, 3.0, 4.0], 0, 3.0),  # without 1 and 9
+    ([9.0, 1.0, 2.0, 3.0], 1, 14 / 3),    # the failed run is the slowest: only 1 goes
+    ([9.0, 1.0, 2.0, 3.0], 2, None), ([1.0, 2.0], 0, None), ([1.0, 2.0], 1, 2.0), ([1.0], 1, None)])
+def test_olympic_mean(times, failed, expected):
+  runs = [run(i, t) for i, t in enumerate(times)] + [run(10 + i, wall=99.0) for i in range(failed)]
+  assert dawnbench(runs, 'olympic_mean') == (expected if expected is None else pytest.approx(expected))
+
+
+def test_one_run():
+  summary = statistics.summarize([run(0, 12.5)])
+  row = summary['seconds']['dawnbench']
+  assert (row['n'], row['mean'], row['median'], row['sd'], row['interval']) == (1, 12.5, 12.5, None, None)
+  assert row['olympic_mean'] is None and row['expected_seconds_to_success'] == 12.5
+  assert summary['success_rate']['interval'] == pytest.approx([0.025, 1.0])
+
+
+def test_all_failed():
+  summary = statistics.summarize([run(i, wall=5.0, metric=0.5) for i in range(3)])
+  assert (summary['n'], summary['reached'], summary['success_rate']['mean']) == (3, 0, 0.0)
+  assert summary['seconds']['dawnbench'] == {
+      'n': 0, 'mean': None, 'sd': None, 'median': None, 'min': None, 'max': None, 'interval': None,
+      'olympic_mean': None, 'expected_seconds_to_success': None}
+  assert summary['metric']['n'] == 3 and 'None' not in statistics.table(summary)
+
+
+@pytest.mark.parametrize('bad', [
+    {'metric': math.nan}, {'metric': math.inf}, {'seconds': {'dawnbench': math.nan}}, {'seconds': {'dawnbench': -1.0}},
+    {'wall_seconds': {'dawnbench': math.inf}}, {'metric': None}, {'seconds': {'dawnbench': None}}, {'reached': False}])
+def test_refuses_what_cannot_be_and_names_the_run(bad):
+  with pytest.raises(Problem, match='run_001'):
+    statistics.summarize([run(0, 1.0), {**run(1, 2.0), **bad}, run(2, 3.0)])
+
+
+def test_refuses_no_runs():
+  with pytest.raises(Problem, match='no runs'):
+    statistics.summarize([])
+
+
+def test_a_clock_that_no_run_has_is_empty():
+  runs = [{**run(i, 1.0), 'seconds': {'dawnbench': 1.0, 'mlperf': None}} for i in range(3)]
+  assert statistics.summarize(runs)['seconds']['mlperf']['n'] == 0
+
+
+def test_table():
+  clocks = ('dawnbench', 'dawnbench_without_compile', 'mlperf', 'warm')
+  runs = [{**run(i, 1.0), 'seconds': {c: 100.0 + i for c in clocks}} for i in range(19)]
+  runs.append({**run(19), 'seconds': dict.fromkeys(clocks), 'wall_seconds': dict.fromkeys(clocks, 190.0)})
+  text = statistics.table(statistics.summarize(runs))
+  lines = text.split('\n')
+  assert text.isascii() and len(lines) <= 14 and max(map(len, lines)) <= 120
+  assert '19 of 20' in lines[0] and '95.0 %' in lines[0] and '75.1 to 99.9 %' in lines[0]
+  assert len({len(line) for line in lines[1:-1]}) == 1  # aligned
+  (mlperf,) = [line.split() for line in lines if line.startswith('mlperf')]
+  assert mlperf[2:4] == ['19', '109.0000'] and mlperf[-2:] == ['109.5000', '119.0000']
+
+
+@pytest.mark.parametrize('p, n', [(0.5, 10), (0.7, 20), (0.95, 10)])
+def test_exact_interval_covers_at_least_its_confidence(p, n):
+  # Coverage by enumeration of all outcomes: no sampling error.
+  intervals = [statistics.binomial_interval(k, n) for k in range(n + 1)]
+  coverage = sum(math.comb(n, k) * p ** k * (1 - p) ** (n - k) for k, (a, b) in enumerate(intervals) if a <= p <= b)
+  assert coverage >= 0.95
+
+
+def test_coverage_by_simulation():
+  source, covered, rate_covered = random.Random(7), 0, 0
+  for _ in range(1000):
+    low, high = statistics.describe([source.gauss(100.0, 15.0) for _ in range(10)])['interval']
+    covered += low <= 100.0 <= high
+    low, high = statistics.binomial_interval(sum(source.random() < 0.8 for _ in range(10)), 10)
+    rate_covered += low <= 0.8 <= high
+  assert 930 <= covered <= 970 and rate_covered >= 950

@@ -1,0 +1,332 @@
+"""The loop: walk the steps in chunks, between events; time each chunk once, at its edges.
+
+A chunk is a half-open range of steps between two events (evaluate, checkpoint, log, end). The host synchronises with
+the devices once a chunk. On accelerators, resident data run a whole chunk inside one compiled loop; otherwise steps
+are dispatched one by one with a bounded number in flight.
+"""
+import collections
+import dataclasses
+import hashlib
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import jax
+import numpy as np
+
+from input_pipelines.feed import Feed
+from input_pipelines.source import Resident
+from scoring import clocks
+from scoring.problem import Problem
+from scoring.tape import Tape, effective
+from training import mesh as meshes
+from training.checkpoint import Checkpoints
+from training.config import Config
+from training.programs import NEVER, Programs, compile_all
+from training.step import State
+from training.task import Task
+
+IN_FLIGHT = 2  # steps dispatched ahead of the device; more only costs memory
+
+
+@dataclasses.dataclass(frozen=True)
+class Cadence:
+  """What the launcher decides: it changes the record, never the result. 0 means never.
+
+  Attributes:
+    log_every_steps: how often the host looks at the device between evaluations.
+    checkpoint_every_steps: how often to save besides at the end; None: after each evaluation.
+    profile: steps (start, stop) to trace into `profile_dir`.
+  """
+  log_every_steps: int = 100
+  checkpoint_every_steps: int | None = None
+  profile: tuple[int, int] | None = None
+  profile_dir: str = ''
+
+
+def chunks(start: int, stop: int, *events: Callable[[int], int]) -> Iterator[tuple[int, int]]:
+  """Ranges (first, last) that cover start..stop, cut at each event; an event maps a step to its next one, >= step."""
+  while start < stop:
+    end = min([stop, *(event(start + 1) for event in events)])
+    yield start, end
+    start = end
+
+
+def every(steps: int) -> Callable[[int], int]:
+  """The event at each multiple of `steps`; 0 is never."""
+  return lambda step: -(-step // steps) * steps if steps else NEVER
+
+
+class Loop:
+  """One run of one task; `run` below is the way in."""
+
+  def __init__(self, task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoints | None,
+               cadence: Cadence, preempted: Callable[[], bool], device_loop: bool | None):
+    self.task, self.config, self.mesh, self.tape = task, config, mesh, tape
+    self.checkpoints, self.cadence, self.preempted = checkpoints, cadence, preempted
+    self.seed = np.uint32(config.seed)
+    on_cpu = mesh.devices.flat[0].platform == 'cpu'
+    self.device_loop = not on_cpu if device_loop is None else device_loop
+    self.arrays: dict[str, dict] = {}
+
+  # -- the edges of chunks
+
+  def events(self) -> list[Callable[[int], int]]:
+    cadence = self.cadence
+    profile = [lambda step: min((s for s in cadence.profile or () if s >= step), default=NEVER)]
+    return [self.task.target.next_evaluation, every(cadence.log_every_steps),
+            every(cadence.checkpoint_every_steps or 0), *profile]
+
+  def position(self, step: int) -> dict:
+    """What every span says of where it stands."""
+    order = self.task.data['train'].order
+    return {'step': step, 'epoch': round(order.epochs(step), 6), 'samples': order.samples(step)}
+
+  # -- before the first step
+
+  def compile(self) -> Programs:
+    cache = _cache_counter()
+    with self.tape.span('compile') as result:
+      self.chunk_steps = max(b - a for a, b in chunks(0, self.task.num_steps, *self.events()))
+      self.programs = compile_all(self.task, self.mesh, microbatches=self.config.gradient_accumulation_steps,
+                                  chunk_steps=self.chunk_steps, device_loop=self.device_loop)
+      result.update(program_sha256=self.programs.fingerprint(), **cache())
+    return self.programs
+
+  def start(self, step: int) -> State:
+    """The state of `step`: fresh, or restored."""
+    with self.tape.span('init', step=step):
+      if not step:
+        return jax.block_until_ready(self.programs.init(self.seed))
+      spec = jax.eval_shape(self.programs.init, self.seed)
+      return jax.block_until_ready(self.checkpoints.restore_state(step, spec, self.mesh))
+
+  def load(self, state: State) -> State:
+    """Brings resident data onto the devices, and sets the model up from data where the task wants it."""
+    task, fresh = self.task, not int(state.step)
+    for split, data in task.data.items():
+      if isinstance(data, Resident):
+        with self.tape.span('data', split=split, fingerprint=data.fingerprint):
+          arrays = dict(data.load())
+          for name, spec in data.spec.items():
+            if (arrays[name].shape, arrays[name].dtype) != (spec.shape, spec.dtype):
+              raise Problem(f'{split} data: {name} is {arrays[name].dtype}{arrays[name].shape}, expected '
+                            f'{spec.dtype}{spec.shape}; prepare the data again')
+          self.arrays[split] = jax.block_until_ready(meshes.place(arrays, meshes.replicated(self.mesh)))
+    if self.programs.data_init is not None and fresh:
+      sample = self.arrays.get('train')
+      if sample is None:
+        with self.tape.span('data', split='train'):
+          batches = task.data['train'].batches(0, 1)
+          sample = meshes.place_rows(next(iter(batches)), meshes.by_row(self.mesh))
+      with self.tape.span('data_init'):
+        state = jax.block_until_ready(self.programs.data_init(state, sample))
+    return state
+
+  # -- training
+
+  def train(self, state: State, start: int, stop: int) -> tuple[State, int]:
+    """Trains from `start` to `stop`, or to where preemption stopped it; (state, the step reached)."""
+    with self.tape.span('train', **self.position(start)) as result:
+      carry = (state, self.programs.zero_totals)
+      walk = self._on_device if self.programs.device_loop else self._from_host
+      carry, step, waited = walk(carry, start, stop)
+      state, (totals, first_bad) = jax.block_until_ready(carry)
+      totals, first_bad = jax.device_get((totals, first_bad))
+      means = {name: float(total) / float(count) for name, (total, count) in totals.items() if count}
+      result.update(self.position(step), data_seconds=round(waited, 6),
+                    metrics={name: value for name, value in means.items() if math.isfinite(value)})
+    if int(first_bad) != NEVER or not all(map(math.isfinite, means.values())):
+      at = int(first_bad) if int(first_bad) != NEVER else f'{start + 1} to {step}'
+      kept = self.checkpoints and self.checkpoints.latest_step()
+      raise Problem(f'the loss is not finite at step {at}: training has diverged; '
+                    + (f'the checkpoint of step {kept} is kept; ' if kept else 'no checkpoint was made before; ')
+                    + 'lower the learning rate or look at the data, and use another --workdir')
+    return state, step
+
+  def feed(self, split: str, start: int, stop: int) -> Feed:
+    """What a program takes for each step: (arrays, row) of resident data, (batch,) of streamed data."""
+    data, sharding = self.task.data[split], meshes.by_row(self.mesh)
+    if isinstance(data, Resident):
+      rows = zip(*data.order.rows(start, stop))
+      return Feed(rows, lambda row: (self.arrays[split], meshes.place(row, sharding)))
+    return Feed(data.batches(start, stop), lambda batch: (meshes.place_rows(dict(batch), sharding),))
+
+  def _from_host(self, carry, start: int, stop: int):
+    """Dispatches the steps one by one: (carry, the step reached, seconds that the host waited for input)."""
+    data, in_flight = self.task.data['train'], collections.deque()
+    with self.feed('train', start, stop) as feed:
+      for step in range(start, stop):
+        inputs = next(feed, None)
+        if inputs is None:
+          raise Problem(f'the training data ended before step {step}; prepare the data again')
+        carry, loss = self.programs.train[data.shape_at(step)](carry, *inputs, self.seed)
+        in_flight.append(loss)
+        if len(in_flight) > IN_FLIGHT:
+          in_flight.popleft().block_until_ready()
+        if self.preempted():
+          break
+      return carry, step + 1, feed.wait_seconds
+
+  def _on_device(self, carry, start: int, stop: int):
+    """Runs the steps in one compiled loop for each stretch of one shape; returns as `_from_host`."""
+    data, begin = self.task.data['train'], time.perf_counter()
+    rows = tuple(np.pad(x, ((0, self.chunk_steps - len(x)), (0, 0))) for x in data.order.rows(start, stop))
+    rows = meshes.place(rows, meshes.by_row(self.mesh, 1))
+    waited = time.perf_counter() - begin
+    for shape, steps in itertools.groupby(range(start, stop), data.shape_at):
+      steps = list(steps)
+      carry, _ = self.programs.train[shape](carry, self.arrays['train'], rows, np.int32(steps[0] - start),
+                                            np.int32(steps[-1] + 1 - start), self.seed)
+    return carry, stop, waited
+
+  # -- evaluation
+
+  def evaluate(self, state: State, step: int) -> dict:
+    """Evaluates the whole split; the stop event of its span."""
+    with self.tape.span('eval', **self.position(step)) as result:
+      metrics, count = self.metrics(state)
+      result.update(metrics=metrics, num_evaluated=count)
+    return self.tape.events[-1]
+
+  def metrics(self, state: State) -> tuple[dict[str, float], int]:
+    """(metric -> value, examples counted).
+
+    Raises:
+      Problem: the target's metric is missing, or did not count each example once.
+    """
+    task, target = self.task, self.task.target
+    sums = task.finish(self._outputs(state))
+    if target.metric not in sums:
+      raise Problem(f'{task.benchmark}: evaluation gave {sorted(sums)}, and the target is {target.metric}')
+    counted = int(sums[target.metric][1])
+    if counted != target.num_examples:
+      raise Problem(f'{task.benchmark}: evaluation counted {counted} examples of {target.num_examples}: an evaluation '
+                    'must count each one once; prepare the data again')
+    metrics = {name: float(total) / float(count) for name, (total, count) in sums.items()}
+    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if broken:
+      raise Problem(f'{task.benchmark}: evaluation gave a {broken[0]} that is not finite: training has diverged; '
+                    'lower the learning rate or look at the data, and use another --workdir')
+    return metrics, counted
+
+  def _outputs(self, state: State):
+    """The outputs of each evaluation batch on the host, in order, a few batches behind the device."""
+    data, in_flight = self.task.data['eval'], collections.deque()
+    with self.feed('eval', 0, data.order.num_steps) as feed:
+      for step, inputs in enumerate(feed):
+        in_flight.append(self.programs.eval[data.shape_at(step)](state, *inputs))
+        if len(in_flight) > IN_FLIGHT:
+          yield jax.device_get(in_flight.popleft())
+    yield from map(jax.device_get, in_flight)
+
+  # -- saving
+
+  def save(self, state: State, step: int, *, wait: bool = False):
+    """Saves state and tape, unless the state is broken; `wait` until it is on disk."""
+    if self.checkpoints is None or not step:
+      return
+    with self.tape.span('checkpoint', step=step):
+      if self.checkpoints.latest_step() != step:
+        if not bool(self.programs.finite(state)):
+          raise Problem(f'the state is not finite at step {step}: training has diverged; checkpoints before it are '
+                        'kept; lower the learning rate or look at the data, and use another --workdir')
+        self.checkpoints.save(state, self.tape)
+      if wait:
+        self.checkpoints.wait()
+
+  def stop_if_preempted(self, state: State, step: int):
+    if self.preempted():
+      self.save(state, step, wait=True)
+      raise Preempted(step)
+
+  def profile(self, step: int):
+    """Starts or stops the profiler where the cadence says so."""
+    if step in (self.cadence.profile or ()):
+      start = step == self.cadence.profile[0]
+      jax.profiler.start_trace(self.cadence.profile_dir) if start else jax.profiler.stop_trace()
+
+  # -- the whole
+
+  def walk(self, state: State, step: int) -> State:
+    """From `step` to the target or the end of the schedule."""
+    tape, target, num_steps = self.tape, self.task.target, self.task.num_steps
+    evaluated = {e['step'] for e in clocks.evaluations(tape.events)}
+    stopped = any(e['event'] == 'run_stop' for e in effective(tape.events))
+    wanted = self.cadence.checkpoint_every_steps
+    for start, stop in [*chunks(step, num_steps, *self.events()), (num_steps, None)]:
+      self.stop_if_preempted(state, start)
+      due = start and (target.next_evaluation(start) == start or stop is None)
+      if due and start not in evaluated:
+        self.evaluate(state, start)
+      if not stopped and clocks.reached(tape.events):
+        tape.event('run_stop', status='success', **self.position(start))
+        stopped = True
+      self.profile(start)
+      if stop is None or (stopped and target.stop == 'first_hit'):
+        break
+      if due if wanted is None else start and wanted and start % wanted == 0:
+        self.save(state, start)
+      tape.deliver()
+      state, reached = self.train(state, start, stop)
+      if reached < stop:
+        self.stop_if_preempted(state, reached)
+    if not stopped:
+      tape.event('run_stop', status='aborted', **self.position(start))
+    self.save(state, start, wait=True)
+    with tape.span('log'):
+      digests = {'parameters_sha256': sha256(state.params), 'state_sha256': sha256(state)}
+    tape.event('result', step=start, **digests)
+    tape.deliver()
+    return state
+
+
+class Preempted(Exception):
+  """The run was asked to stop; it has saved itself at step `args[0]` where checkpoints are kept."""
+
+
+def sha256(tree) -> str:
+  """Digest of every array of a tree by path, type, shape and bytes, in the order of the paths: equal means bitwise."""
+  digest = hashlib.sha256()
+  leaves = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))[0]
+  for path, x in sorted((jax.tree_util.keystr(path), np.asarray(x)) for path, x in leaves):
+    digest.update(f'{path} {x.dtype} {x.shape}\n'.encode() + np.ascontiguousarray(x).tobytes())
+  return digest.hexdigest()
+
+
+def _cache_counter():
+  """Counts the compilation cache's hits and misses from now on: () -> {'cache_hits': n, 'cache_misses': n}."""
+  counts = collections.Counter()
+  listener = lambda name, **_: counts.update([name.rpartition('/')[2]])
+  jax.monitoring.register_event_listener(listener)
+  return lambda: {name: counts[name] for name in ('cache_hits', 'cache_misses')}
+
+
+def run(task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoints | None = None,
+        cadence: Cadence = Cadence(), preempted: Callable[[], bool] = lambda: False,
+        device_loop: bool | None = None) -> State:
+  """Trains `task` until its target or the end of its schedule, and records all of it on `tape`.
+
+  The tape's last process event says where to start: at step 0, or at `resumed['step']` from `checkpoints`.
+
+  Args:
+    preempted: asked between steps; once true, the run saves itself and raises Preempted.
+    device_loop: run resident chunks inside one compiled loop; by default on accelerators only.
+
+  Returns:
+    The final state.
+
+  Raises:
+    Problem: training diverged, an evaluation was not exact, or the data or the disk ended.
+    Preempted: `preempted` said so.
+  """
+  loop = Loop(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence, preempted=preempted,
+              device_loop=device_loop)
+  process = [e for e in tape.events if e['event'] == 'process'][-1]
+  step = (process.get('resumed') or {'step': 0})['step']
+  loop.compile()
+  state = loop.start(step)
+  if not any(e['event'] == 'run_start' for e in tape.events):
+    tape.event('run_start', step=step)
+  return loop.walk(loop.load(state), step)

@@ -1,0 +1,170 @@
+"""Every program of a run, lowered from abstract shapes and compiled before any data are touched.
+
+The same functions serve a real mesh and that of a topology that is only described, since nothing here needs values.
+"""
+import functools
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from input_pipelines.source import Resident
+from training import mesh as meshes
+from training.step import all_finite, init_state, make_eval_step, make_train_step
+from training.task import Task
+
+NEVER = np.iinfo(np.int32).max
+SCALAR = jax.ShapeDtypeStruct((), jnp.int32)
+SEED = jax.ShapeDtypeStruct((), jnp.uint32)
+
+
+@dataclass(frozen=True)
+class Programs:
+  """Compiled programs.
+
+  Attributes:
+    init: seed -> state.
+    data_init: (state, sample) -> state, or None.
+    train: shape -> (carry, input..., seed) -> (carry, loss), where carry = (state, totals).
+    eval: shape -> (state, input...) -> outputs, on every process whole.
+    finite: state -> bool scalar.
+    zero_totals: what a chunk's totals start from, on the host.
+    device_loop: whether `train` runs a range of steps, (carry, arrays, rows, start, stop, seed), or one.
+  """
+  init: Callable
+  data_init: Callable | None
+  train: Mapping[Any, Callable]
+  eval: Mapping[Any, Callable]
+  finite: Callable
+  zero_totals: Any
+  device_loop: bool
+
+  def fingerprint(self) -> str:
+    """sha256 over the optimised text of the training programs, without source positions."""
+    digest = hashlib.sha256()
+    for shape in sorted(self.train, key=repr):
+      blocks = self.train[shape].as_text().split('\n\n')
+      kept = [b for b in blocks if b.split('\n', 1)[0] not in
+              ('FileNames', 'FunctionNames', 'FileLocations', 'StackFrames')]
+      digest.update(re.sub(r',? metadata=\{[^}]*\}', '', '\n\n'.join(kept)).encode())
+    return digest.hexdigest()
+
+
+def take(arrays, index, epoch, sharding):
+  """Rows of resident arrays as a batch: {name: [B, ...], index, epoch: int32 [B], mask: bool [B]}."""
+  rows = {name: x[jnp.maximum(index, 0)] for name, x in arrays.items()}
+  batch = {**rows, 'index': index, 'epoch': epoch, 'mask': index >= 0}
+  return jax.lax.with_sharding_constraint(batch, sharding)
+
+
+def shapes(data, num_steps: int) -> list:
+  """The distinct shapes of a split's first `num_steps` steps, in order of appearance."""
+  return list(dict.fromkeys(data.shape_at(step) for step in range(num_steps)))
+
+
+def train_body(task: Task, mesh, *, shape, microbatches: int):
+  """(carry, batch, seed) -> (carry, loss): one step, its sums added to the chunk's totals."""
+  step = make_train_step(task, shape=shape, microbatches=microbatches,
+                         unroll=mesh.devices.flat[0].platform == 'cpu')
+
+  def body(carry, batch, seed):
+    state, (totals, first_bad) = carry
+    new, sums = step(state, batch, seed)
+    loss = sums['loss'][0]
+    first_bad = jnp.where(jnp.isfinite(loss), first_bad, jnp.minimum(first_bad, new.step))
+    return (new, (jax.tree.map(jnp.add, totals, sums), first_bad)), loss
+
+  return body
+
+
+def train_program(task: Task, mesh, *, shape, microbatches: int, device_loop: bool):
+  """The function to compile for training at one shape; see Programs.train."""
+  body = train_body(task, mesh, shape=shape, microbatches=microbatches)
+  rows = meshes.by_row(mesh)
+  if not isinstance(task.data['train'], Resident):
+    return body
+  if not device_loop:
+    return lambda carry, arrays, row, seed: body(carry, take(arrays, *row, rows), seed)
+
+  def loop(carry, arrays, rows_of_chunk, start, stop, seed):
+    def at(i, carry_and_loss):
+      index, epoch = (x[i] for x in rows_of_chunk)
+      return body(carry_and_loss[0], take(arrays, index, epoch, rows), seed)
+    return jax.lax.fori_loop(start, stop, at, (carry, jnp.float32(0)))
+
+  return loop
+
+
+def batch_spec(data, shape, mesh, chunk_steps: int | None = None):
+  """What a step is fed, abstractly: (batch,) when streamed; (arrays, rows) when resident, rows [steps, B] in a loop."""
+  if not isinstance(data, Resident):
+    return (meshes.abstract(dict(data.spec(shape)), meshes.by_row(mesh)),)
+  size = data.order.batch_size
+  dims, axis = ((size,), 0) if chunk_steps is None else ((chunk_steps, size), 1)
+  row = jax.ShapeDtypeStruct(dims, jnp.int32, sharding=meshes.by_row(mesh, axis))
+  return meshes.abstract(dict(data.spec), meshes.replicated(mesh)), (row, row)
+
+
+def abstract_sums(task: Task, mesh, shape, microbatches: int, state):
+  """Shapes of the sums that a training step returns."""
+  data = task.data['train']
+  batch = batch_spec(data, shape, mesh)
+  if isinstance(data, Resident):
+    batch = jax.eval_shape(lambda arrays, row: take(arrays, *row, meshes.by_row(mesh)), *batch),
+  return jax.eval_shape(make_train_step(task, shape=shape, microbatches=microbatches), state, *batch, SEED)[1]
+
+
+def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device_loop: bool) -> Programs:
+  """Lowers and compiles everything that a run will call; touches no data.
+
+  Args:
+    chunk_steps: the longest chunk, in steps; a device loop's rows are padded to it.
+    device_loop: run resident chunks as one loop on the device (accelerators); else step from the host.
+  """
+  everywhere = meshes.replicated(mesh)
+  spec = functools.partial(meshes.abstract, sharding=everywhere)
+  seed, scalar = spec(SEED), spec(SCALAR)
+  train, evaluation = task.data['train'], task.data['eval']
+  device_loop = device_loop and isinstance(train, Resident)
+  state = spec(jax.eval_shape(functools.partial(init_state, task), SEED))
+
+  def compiled(function, *args, donate=(), out=everywhere):
+    return jax.jit(function, donate_argnums=donate, out_shardings=out).lower(*args).compile()
+
+  train_shapes = shapes(train, task.num_steps)
+  for data, m in ((train, microbatches), (evaluation, 1)):
+    meshes.check_divides(mesh, data.order.batch_size, m)
+  steps = {}
+  for shape in train_shapes:
+    function = train_program(task, mesh, shape=shape, microbatches=microbatches, device_loop=device_loop)
+    feed = batch_spec(train, shape, mesh, chunk_steps if device_loop else None)
+    bounds = (scalar, scalar) if device_loop else ()
+    totals = (abstract_sums(task, mesh, shape, microbatches, state), SCALAR)
+    steps[shape] = compiled(function, (state, spec(totals)), *feed, *bounds, seed, donate=0)
+
+  eval_step, rows = make_eval_step(task), meshes.by_row(mesh)
+  resident = isinstance(evaluation, Resident)
+  evaluate = (lambda state, arrays, row: eval_step(state, take(arrays, *row, rows))) if resident else eval_step
+  evals = {shape: compiled(evaluate, state, *batch_spec(evaluation, shape, mesh))
+           for shape in shapes(evaluation, evaluation.order.num_steps)}
+  return Programs(
+      init=compiled(functools.partial(init_state, task), seed),
+      data_init=compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0)
+      if task.init_from_data else None,
+      train=steps, eval=evals, finite=compiled(all_finite, state),
+      zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals[0]), np.int32(NEVER)),
+      device_loop=device_loop)
+
+
+def data_init_program(task: Task):
+  """(state, sample) -> state, by the task's `init_from_data`; the optimizer starts from the new parameters."""
+  def data_init(state, sample):
+    model_state = dict(task.init_from_data({'params': state.params, **state.model_state}, sample))
+    params = model_state.pop('params')
+    return type(state)(state.step, params, model_state, task.optimizer.init(params))
+  return data_init
