@@ -1,7 +1,7 @@
 """What a set of runs says together: how often the target is reached, how fast, and how surely.
 
-A time to target that one run reached is an anecdote: with a fixed schedule the randomness sits in whether the target is
-reached at all. So every run counts, failed and missing ones too, and each estimate carries an interval.
+With a fixed schedule the randomness sits in whether the target is reached at all, so every run counts, failed and
+missing ones too, and each estimate carries an interval.
 """
 import math
 import statistics as standard
@@ -19,7 +19,7 @@ def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> list[
 
 
 def describe(values, confidence: float = 0.95) -> dict:
-  """Sample statistics, None where values are too few; `interval` is Student's t interval of the mean (normal values)."""
+  """Sample statistics, None where values are too few; `interval` is the mean's by Student's t, for normal values."""
   values, interval, sd = list(values), None, None
   if len(values) >= 2:
     from scipy.special import stdtrit
@@ -34,13 +34,11 @@ def describe(values, confidence: float = 0.95) -> dict:
 def olympic_mean(times, failed: int) -> float | None:
   """MLPerf's score: the mean without the fastest and the slowest run; None for fewer than three runs.
 
-  One run that did not converge counts as the slowest, so it is the one dropped; with two there is no score
-  (training_policies, training_rules.adoc, "Benchmark Results").
+  One run that failed counts as the slowest; with two there is no score (training_rules.adoc, "Benchmark Results").
   """
-  times = sorted(times)
   if failed > 1 or len(times) + failed < 3:
     return None
-  return standard.fmean(times[1:] if failed else times[1:-1])
+  return standard.fmean(sorted(times)[1:] if failed else sorted(times)[1:-1])
 
 
 def expected_seconds(succeeded, failed) -> float | None:
@@ -51,7 +49,7 @@ def expected_seconds(succeeded, failed) -> float | None:
   """
   if not succeeded or None in failed:
     return None
-  # (1-p)/p is the number of failures a success, so that the sum of failed time over successes is the second term.
+  # (1-p)/p mean(T_fail) is the sum of failed time divided by the number of successes.
   return standard.fmean(succeeded) + math.fsum(failed) / len(succeeded)
 
 
@@ -82,7 +80,7 @@ def summarize(runs, *, confidence: float = 0.95) -> dict:
     JSON-able dict: `n`, `reached`, `confidence`, `success_rate`, `metric` and, by clock, `seconds`.
 
   Raises:
-    Problem: there are no runs, or a run's values cannot be (see `check`).
+    Problem: there are no runs, or a run has values that cannot be.
   """
   if not runs:
     raise Problem('no runs to summarize; name a folder that holds runs')
@@ -93,9 +91,9 @@ def summarize(runs, *, confidence: float = 0.95) -> dict:
   seconds = {}
   for clock in dict.fromkeys(clock for run in runs for clock in (*run['seconds'], *run['wall_seconds'])):
     times = [run['seconds'][clock] for run in good if run['seconds'].get(clock) is not None]
+    spent = [run['wall_seconds'].get(clock) for run in bad]
     seconds[clock] = {**describe(times, confidence), 'olympic_mean': olympic_mean(times, len(bad)),
-                      'expected_seconds_to_success':
-                      expected_seconds(times, [run['wall_seconds'].get(clock) for run in bad])}
+                      'expected_seconds_to_success': expected_seconds(times, spent)}
   return {'n': len(runs), 'reached': len(good), 'confidence': confidence,
           'success_rate': {'mean': len(good) / len(runs),
                            'interval': binomial_interval(len(good), len(runs), confidence)},

@@ -102,12 +102,11 @@ class Tape:
     path: the file; None keeps the tape in memory (processes of a pod other than the first).
     text: lines to begin from where the file is missing: the tape as a checkpoint saved it.
     now: () -> Unix seconds; tests pass simulated time.
-    sinks: callables that take one event.
   """
 
-  def __init__(self, path=None, *, text: str = '', now=None, sinks=()):
+  def __init__(self, path=None, *, text: str = '', now=None):
     self.now = now or Clock()
-    self.sinks = list(sinks)
+    self.sinks = []
     self._file = None
     self._open_span = None
     if path is not None:
@@ -126,7 +125,7 @@ class Tape:
                       'free space or name another --workdir') from None
     self._lines = text.splitlines(keepends=True)
     self.events = parse(text, str(path))
-    self._delivered = len(self.events)
+    self._delivered = 0
     if self.events and isinstance(self.now, Clock):
       self.now.not_before(self.events[-1]['time'])
 
@@ -164,6 +163,11 @@ class Tape:
     finally:
       self._open_span = None
     self.event(name, depth=3, edge='stop', **{**fields, **results})
+
+  def attach(self, *sinks):
+    """From now on, hands each event to each of `sinks`, callables that take one."""
+    self.sinks.extend(sinks)
+    self._delivered = len(self.events)
 
   def deliver(self):
     """Hands the events since the last call to the sinks, within a span named `log`."""

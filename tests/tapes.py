@@ -34,7 +34,8 @@ def record(metrics, *, path=None, train_seconds=10.0, eval_seconds=2.0, start=1_
   metrics: one dict an evaluation, e.g. `{'accuracy': 0.91}`; one epoch of 100 steps before each.
   """
   now = Simulated(start)
-  tape = Tape(path, now=now, sinks=sinks)
+  tape = Tape(path, now=now)
+  tape.attach(*sinks)
   header = {**HEADER, **header}
   tape.event('process', **header)
 

@@ -330,3 +330,12 @@ def run(task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoint
   if not any(e['event'] == 'run_start' for e in tape.events):
     tape.event('run_start', step=step)
   return loop.walk(loop.load(state), step)
+
+
+def evaluate_checkpoint(task: Task, config: Config, mesh, checkpoints: Checkpoints,
+                        step: int) -> tuple[dict[str, float], int]:
+  """(metric -> value, examples counted) of the checkpoint of `step`; records nothing."""
+  loop = Loop(task, config, mesh, Tape(), checkpoints=checkpoints, cadence=Cadence(), preempted=lambda: False,
+              device_loop=None)
+  loop.compile()
+  return loop.metrics(loop.load(loop.start(step)))

@@ -28,7 +28,6 @@ class Config(BaseConfig):
     weight_decay: decoupled (Loshchilov and Hutter, arXiv 1711.05101), on convolutions and the head only.
     label_smoothing: of the training loss.
     shift_pixels: images are shifted by up to so many pixels each way, at random.
-    average_decay: the evaluated weights and batch statistics are an exponential moving average; 0 turns it off.
     compute_dtype: `float32` or `bfloat16`; parameters, loss and reductions are float32 either way.
     eval_batch_size: changes speed only.
     eval_every_epochs, stop: when to look, and whether the first hit ends the run (`first_hit`) or the schedule (`end`).
@@ -36,13 +35,12 @@ class Config(BaseConfig):
   """
   dataset: str = 'digits'
   widths: tuple[int, ...] = (32, 64)
-  num_epochs: int = 40
+  num_epochs: int = 15
   peak_learning_rate: float = 0.01
   warmup_fraction: float = 0.2
   weight_decay: float = 0.05
   label_smoothing: float = 0.1
   shift_pixels: int = 1
-  average_decay: float = 0.0
   compute_dtype: str = 'float32'
   eval_batch_size: int = 364
   eval_every_epochs: int = 1
@@ -96,10 +94,7 @@ class SmallImages(Task):
     return Resident(spec, lambda: digits.load()[name], order, fingerprint=digits.SHA256)
 
   def init(self, key):
-    variables = self.network.init(key, jnp.zeros((1, 8, 8, 1)), train=False)
-    if not self.config.average_decay:
-      return variables
-    return {**variables, 'average': {k: variables[k] for k in ('params', 'batch_stats')}}
+    return self.network.init(key, jnp.zeros((1, 8, 8, 1)), train=False)
 
   def prepare(self, batch, keys, shape):
     """Scales to 0..1 and shifts each image at random; digits are never flipped: a flipped one is another digit."""
@@ -110,30 +105,16 @@ class SmallImages(Task):
     return {**batch, 'image': crop(images, corner)}
 
   def loss(self, params, model_state, batch, key):
-    logits, updates = self.network.apply({'params': params, 'batch_stats': model_state['batch_stats']},
+    logits, updates = self.network.apply({'params': params, **model_state},
                                          batch['image'], train=True, mutable=['batch_stats'])
     labels = optax.smooth_labels(jax.nn.one_hot(batch['label'], 10), self.config.label_smoothing)
     loss = optax.softmax_cross_entropy(logits, labels).mean()
-    return loss, ({**model_state, **updates}, {'train_accuracy': correct(logits, batch)})
+    return loss, (updates, {'train_accuracy': correct(logits, batch)})
 
   def evaluate(self, variables, batch):
     logits = self.network.apply(variables, scaled(batch['image']), train=False)
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch['label'])
     return {'accuracy': correct(logits, batch), 'loss': (jnp.sum(loss * batch['mask']), batch['mask'].sum())}
-
-  def after_update(self, state):
-    if not self.config.average_decay:
-      return state
-    now = {'params': state.params, 'batch_stats': state.model_state['batch_stats']}
-    # the average of the first steps would be that of the initial weights: let it reach back no further than the run
-    decay = jnp.minimum(self.config.average_decay, state.step / (state.step + 10.0))
-    average = jax.tree.map(lambda a, x: decay * a + (1 - decay) * x, state.model_state['average'], now)
-    return dataclasses.replace(state, model_state={**state.model_state, 'average': average})
-
-  def eval_variables(self, state):
-    if not self.config.average_decay:
-      return super().eval_variables(state)
-    return state.model_state['average']
 
 
 def scaled(images):

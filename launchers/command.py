@@ -1,0 +1,66 @@
+"""What every command shares: flags in, one line out when something is wrong, an exit status that means something."""
+import os
+import sys
+from collections.abc import Callable
+
+from absl import flags
+
+from scoring.problem import Problem
+
+REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130
+
+
+def fail(message) -> None:
+  print(f'error: {message}', file=sys.stderr, flush=True)
+
+
+def parse(argv: list[str], *, known_only: bool = False):
+  """Parses flags; a wrong one ends the process with one line and status 2.
+
+  Everything after the program's name must be a flag.
+  """
+  try:
+    rest = flags.FLAGS(argv, known_only=known_only)
+  except flags.Error as error:
+    fail(' '.join(f'{error}'.split()) + f' (python -m {_module()} --help lists them)')
+    sys.exit(USAGE)
+  if rest[1:] and not known_only:
+    fail(f'{rest[1]!r} is not a flag; write --name=value')
+    sys.exit(USAGE)
+
+
+def help_wanted(argv: list[str], doc: str) -> bool:
+  """Prints the command's own flags if asked to."""
+  if not {'--help', '-h', '--helpfull', '--helpshort'} & set(argv):
+    return False
+  print(doc)
+  own = {**flags.FLAGS.flags_by_module_dict()}
+  for module in ('__main__', sys.argv[0], 'training.config'):
+    for flag in own.get(module, ()):
+      print(f'  --{flag.name}={flag.default_as_str or flag.default}\n      {flag.help}')
+  return True
+
+
+def run(main: Callable[[list[str]], int], doc: str):
+  """Runs `main(argv)` and exits with the status it returns; a Problem becomes one line and status 1."""
+  try:
+    status = main(sys.argv, doc)
+  except Problem as problem:
+    fail(problem)
+    status = ERROR
+  except KeyboardInterrupt:
+    fail('interrupted; the same command resumes from the last checkpoint')
+    status = INTERRUPTED
+  except BrokenPipeError:
+    status = ERROR
+  try:
+    sys.stdout.flush()
+    sys.stderr.flush()
+  except OSError:
+    pass
+  os._exit(status)  # all is written and closed: tearing the accelerator's runtime down would only add unclaimed time
+
+
+def _module() -> str:
+  spec = getattr(sys.modules['__main__'], '__spec__', None)
+  return spec.name if spec else sys.argv[0]

@@ -1,0 +1,245 @@
+"""Trains a reference to its target and writes its records.
+
+  python -m launchers.train --config=references/cifar/configs/digits.py --workdir=runs/digits
+
+Any field of the config is a flag: --config.batch_size=256. The same command again resumes a run that was cut short.
+Exit status: 0 target reached, 1 error, 2 wrong flag, 3 schedule ended below the target, 75 preempted and saved.
+"""
+from scoring.tape import Clock, Tape, process_start_seconds
+
+NOW, STARTED = Clock(), process_start_seconds()  # before the slow imports: they are on the clock
+
+import importlib.metadata
+import os
+import platform
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from launchers import command, sinks
+from scoring import cost, mlperf, record, tape as tapes
+from scoring.problem import Problem
+from training import config as configs
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string('config', None, 'config file: references/TASK/configs/NAME.py')
+flags.DEFINE_string('workdir', None, 'folder of this run: tape, checkpoints, records')
+flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put data sets')
+flags.DEFINE_integer('runs', 1, 'train so many times, seeds counting up from the config\'s, into WORKDIR/run_000 ...',
+                     lower_bound=1)
+flags.DEFINE_bool('eval_only', False, 'evaluate the latest checkpoint, change nothing')
+flags.DEFINE_string('profile', '', 'START:STOP, steps to trace into WORKDIR/profile')
+flags.DEFINE_bool('checkpoints', True, 'keep checkpoints, so that a run cut short resumes')
+flags.DEFINE_string('checkpoint_dir', '', 'where to keep them, e.g. gs://bucket/run; default WORKDIR/checkpoints')
+flags.DEFINE_integer('checkpoint_every_steps', None, 'save so often; default: after each evaluation', lower_bound=1)
+flags.DEFINE_integer('keep_checkpoints', 2, 'how many to keep', lower_bound=1)
+flags.DEFINE_integer('log_every_steps', 100, 'progress between evaluations; 0: none', lower_bound=0)
+flags.DEFINE_string('compilation_cache_dir', '~/.cache/daybreak/programs', 'compiled programs are kept there; empty: no')
+flags.DEFINE_float('usd_per_hour', None, 'price of the whole machine or cluster; default: from scoring/prices.csv')
+flags.DEFINE_string('price', None, 'name of a row of scoring/prices.csv')
+flags.DEFINE_string('author', '', 'for DAWNBench entries')
+flags.DEFINE_string('author_email', '', 'for DAWNBench entries')
+flags.DEFINE_string('organization', 'unnamed', 'for MLPerf logs')
+flags.DEFINE_string('hardware', '', 'how to name this machine in records; default: as the machine says')
+flags.DEFINE_enum('status', 'onprem', ['cloud', 'onprem', 'preview', 'research'], 'where the machine stands, for MLPerf')
+flags.DEFINE_enum('division', 'closed', ['closed', 'open'], 'MLPerf\'s division')
+PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'daybreak')
+
+
+def versions() -> dict[str, str]:
+  found = {'python': platform.python_version()}
+  for name in PACKAGES:
+    try:
+      found[name] = importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+      found[name] = 'not installed'
+  return found
+
+
+def git(*args: str) -> str | None:
+  """What git says of this checkout; None where there is no git or no checkout."""
+  try:
+    done = subprocess.run(['git', *args], cwd=tapes.ROOT, capture_output=True, text=True)
+  except OSError:
+    return None
+  return done.stdout.strip() if done.returncode == 0 else None
+
+
+def hardware(devices) -> dict:
+  """The machine, as the header of a tape names it."""
+  try:
+    lines = Path('/proc/cpuinfo').read_text().splitlines()
+    cpu = next(line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))
+  except (OSError, StopIteration):
+    cpu = platform.processor() or platform.machine()
+  import jax
+  return {'platform': devices[0].platform, 'device_kind': devices[0].device_kind, 'device_count': len(devices),
+          'process_count': jax.process_count(), 'host': cpu, 'host_cores': len(os.sched_getaffinity(0))
+          if hasattr(os, 'sched_getaffinity') else os.cpu_count()}
+
+
+def header(config, task, devices) -> dict:
+  """What ran: the first line of a tape."""
+  machine, status = hardware(devices), git('status', '--porcelain')
+  return {
+      'tape_version': 1, 'benchmark': task.benchmark, 'model': task.model_name,
+      'target': {'metric': task.target.metric, 'value': task.target.value, 'num_examples': task.target.num_examples},
+      'num_train_examples': task.data['train'].order.num_examples, 'batch_size': config.batch_size,
+      'hyperparameters': {**task.hyperparameters, 'gradient_accumulation_steps': config.gradient_accumulation_steps},
+      'tricks': dict(task.tricks), 'config': configs.to_text(config), 'seed': config.seed, 'command': sys.argv[1:],
+      'git_commit': git('rev-parse', 'HEAD'), 'git_dirty': None if status is None else bool(status),
+      'versions': versions(), 'hardware': machine, 'xla_flags': os.environ.get('XLA_FLAGS', ''),
+      'price': cost.price_for(machine, usd_per_hour=FLAGS.usd_per_hour, name=FLAGS.price),
+      'division': FLAGS.division,
+      'submitter': {'organization': FLAGS.organization, 'author': FLAGS.author, 'author_email': FLAGS.author_email,
+                    'hardware': FLAGS.hardware, 'status': FLAGS.status}}
+
+
+def make_workdir(config) -> Path:
+  """The workdir, made and found writable, and not another config's."""
+  workdir = Path(FLAGS.workdir).expanduser()
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    with open(workdir / 'tape.jsonl', 'a'):
+      pass
+  except OSError as error:
+    raise Problem(f'--workdir={workdir}: cannot write there ({error.strerror}); name another') from None
+  if (workdir / 'ledger.jsonl').exists():
+    raise Problem(f'--workdir={workdir}: holds a set of runs (its ledger.jsonl says so); add --runs or name another')
+  events = tapes.read(workdir)
+  text = configs.to_text(config)
+  if events and events[0]['config'] != text:
+    raise Problem(f'--workdir={workdir}: holds a run of another config ({configs.differences(events[0]["config"], text)}'
+                  '); name another --workdir, or give the same config to resume')
+  return workdir
+
+
+def profile_range(num_steps: int) -> tuple[int, int] | None:
+  if not FLAGS.profile:
+    return None
+  start, _, stop = FLAGS.profile.partition(':')
+  if not (start.isdigit() and stop.isdigit() and int(start) < int(stop) <= num_steps):
+    raise Problem(f'--profile={FLAGS.profile}: write START:STOP with 0 <= START < STOP <= {num_steps}, the last step')
+  return int(start), int(stop)
+
+
+def set_compilation_cache():
+  import jax
+  if FLAGS.compilation_cache_dir:
+    jax.config.update('jax_compilation_cache_dir', str(Path(FLAGS.compilation_cache_dir).expanduser()))
+    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+
+
+def open_tape(workdir: Path, checkpoints, config, task, devices, imported: float) -> Tape:
+  """The tape of this run, with what this process is and what it resumes from as its next line."""
+  step = checkpoints.latest_step() if checkpoints else None
+  saved = checkpoints.restore_tape(step) if step else ''
+  tape = Tape(workdir / 'tape.jsonl', text=saved, now=NOW)
+  resumed = None
+  if tape.events:
+    if not tape.text().startswith(saved):
+      raise Problem(f'{workdir}: the checkpoint of step {step} is not of this tape; name another --workdir')
+    resumed = {'step': step or 0, 'line': len(saved.splitlines()) or 1}
+  before = tape.events[-1]['time'] if tape.events else 0.0
+  started = max(STARTED, before)
+  imported = max(imported, started)
+  tape.event('process', time=started, **header(config, task, devices), resumed=resumed)
+  for name, start, stop in (('import', started, imported), ('init', imported, None)):
+    tape.event(name, time=start, edge='start')
+    tape.event(name, time=stop, edge='stop')
+  return tape
+
+
+def train(config, workdir: Path) -> int:
+  """One run, from here to its records; the exit status."""
+  asked = []
+  signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
+  import jax
+
+  from training import checkpoint, loop, mesh as meshes
+  imported = NOW()
+  set_compilation_cache()
+  mesh, task = meshes.make_mesh(), config.make_task(os.path.expanduser(FLAGS.data_dir))
+  checkpoints = checkpoint.Checkpoints(FLAGS.checkpoint_dir or workdir / 'checkpoints', FLAGS.keep_checkpoints) \
+      if FLAGS.checkpoints else None
+  tape = open_tape(workdir, checkpoints, config, task, list(mesh.devices.flat), imported)
+  tape.attach(mlperf.LiveLog(workdir / 'result_0.txt', tape.events),
+              sinks.Progress(task.num_steps, tape.events[0]['target']), *sinks.tensorboard(workdir / 'tensorboard'))
+  cadence = loop.Cadence(FLAGS.log_every_steps, FLAGS.checkpoint_every_steps, profile_range(task.num_steps),
+                         str(workdir / 'profile'))
+  try:
+    loop.run(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence, preempted=lambda: bool(asked))
+    status = 'complete'
+  except loop.Preempted as stopped:
+    kept = f'saved at step {stopped.args[0]}' if checkpoints and stopped.args[0] else 'nothing to save'
+    command.fail(f'preempted, {kept}; the same command resumes')
+    status = 'preempted'
+  except Problem as problem:
+    tape.event('exit', status='failed', reason=str(problem))
+    raise
+  finally:
+    if checkpoints:
+      checkpoints.close()
+  tape.deliver()
+  tape.event('exit', status=status)
+  return command.PREEMPTED if status == 'preempted' else write_records(tape.events, workdir)
+
+
+def write_records(events, workdir: Path) -> int:
+  """Writes and prints the records; the exit status."""
+  files, refused = record.write(events, workdir)
+  made = record.record(events)
+  print(record.table(made) + f"records   {', '.join(str(f) for f in files)}", flush=True)
+  if refused and made['reached']:
+    print(f'dawnbench {refused}')
+  return command.REACHED if made['reached'] else command.NOT_REACHED
+
+
+def evaluate(config, workdir: Path) -> int:
+  """Evaluates the latest checkpoint and prints its metrics as JSON."""
+  import json
+
+  from training import checkpoint, loop, mesh as meshes
+  set_compilation_cache()
+  checkpoints = checkpoint.Checkpoints(FLAGS.checkpoint_dir or workdir / 'checkpoints', FLAGS.keep_checkpoints)
+  step = checkpoints.latest_step()
+  if not step:
+    raise Problem(f'{checkpoints.directory}: no checkpoint to evaluate; train first')
+  metrics, counted = loop.evaluate_checkpoint(config.make_task(os.path.expanduser(FLAGS.data_dir)), config,
+                                              meshes.make_mesh(), checkpoints, step)
+  print(json.dumps({'step': step, 'num_evaluated': counted, **metrics}))
+  return command.REACHED
+
+
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv, doc) and not any(a.startswith('--config=') for a in argv):
+    return 0
+  command.parse(argv, known_only=True)
+  for name in ('config', 'workdir'):
+    if not getattr(FLAGS, name):
+      command.fail(f'--{name} is missing; e.g. python -m launchers.train '
+                   '--config=references/cifar/configs/digits.py --workdir=runs/digits')
+      return command.USAGE
+  config = configs.load(FLAGS.config)
+  configs.define_flags(config)
+  command.parse(argv)
+  config = configs.from_flags(config)
+  if FLAGS.runs > 1:
+    from launchers import many
+    return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:])
+  workdir = make_workdir(config)
+  if FLAGS.eval_only:
+    return evaluate(config, workdir)
+  events = tapes.read(workdir)
+  if events and record.status(events) == 'complete':
+    print('this run is complete; its records:')
+    return write_records(events, workdir)
+  return train(config, workdir)
+
+
+if __name__ == '__main__':
+  command.run(main, __doc__)

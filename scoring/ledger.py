@@ -1,0 +1,73 @@
+"""The ledger of a set of runs: which were begun, in order, so that a dropped one shows.
+
+`RUNS_DIR/ledger.jsonl` gets a line before a run begins and one after it ended; `RUNS_DIR/summary.json` is computed from
+it and from the runs' tapes, and counts every run that the ledger names.
+"""
+import json
+import os
+from pathlib import Path
+
+from scoring import clocks, record, statistics, tape as tapes
+from scoring.problem import Problem
+
+
+def run_name(number: int) -> str:
+  return f'run_{number:03d}'
+
+
+def append(runs_dir, **entry):
+  """Adds one line, durably."""
+  path = Path(runs_dir) / 'ledger.jsonl'
+  try:
+    with open(path, 'a', encoding='utf-8', newline='\n') as file:
+      file.write(json.dumps(entry) + '\n')
+      file.flush()
+      os.fsync(file.fileno())
+  except OSError as error:
+    raise Problem(f'{path}: cannot write the ledger ({error.strerror}); free space or name another --workdir') from None
+
+
+def read(runs_dir) -> list[dict]:
+  """The ledger's entries; a torn last line is dropped.
+
+  Raises:
+    Problem: there is no ledger, or a line of it is broken.
+  """
+  path = Path(runs_dir) / 'ledger.jsonl'
+  try:
+    lines = path.read_text(encoding='utf-8').split('\n')[:-1]
+    return [json.loads(line) for line in lines]
+  except OSError as error:
+    raise Problem(f'{path}: cannot read the ledger ({error.strerror})') from None
+  except ValueError:
+    raise Problem(f'{path}: a line of the ledger is not JSON; restore the file from its original') from None
+
+
+def rows(runs_dir) -> list[dict]:
+  """What `statistics.summarize` takes, for every run that the ledger names or that lies beside it."""
+  runs_dir = Path(runs_dir)
+  named = [e['run'] for e in read(runs_dir)]
+  names = sorted({*named, *(p.name for p in runs_dir.glob('run_[0-9]*') if p.is_dir())})
+  first = int(names[0].removeprefix('run_')) if names else 0
+  numbers = range(first, int(names[-1].removeprefix('run_')) + 1) if names else ()
+  return [_row(runs_dir / run_name(n)) for n in numbers]  # a gap in the numbers is a run that is missing
+
+
+def _row(workdir: Path) -> dict:
+  nothing = {c.name: None for c in clocks.CLOCKS}
+  row = {'run': workdir.name, 'status': 'missing', 'reached': False, 'metric': None, 'seconds': nothing,
+         'wall_seconds': nothing}
+  if not (workdir / 'tape.jsonl').is_file():
+    return row
+  made = record.record(tapes.read(workdir))
+  return {**row, 'status': made['status'], 'reached': made['reached'],
+          'metric': made['metric'] if made['reached'] else made['best_metric'],
+          'seconds': made['seconds_to_target'], 'wall_seconds': made['seconds_until_end']}
+
+
+def summarize(runs_dir) -> dict:
+  """Computes and writes `RUNS_DIR/summary.json`; returns it."""
+  found = rows(runs_dir)
+  summary = {'notice': record.NOTICE, **statistics.summarize(found), 'runs': found}
+  record.write_text(Path(runs_dir) / 'summary.json', json.dumps(summary, indent=1, allow_nan=False) + '\n')
+  return summary
