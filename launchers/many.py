@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from launchers import command
-from scoring import ledger, record, statistics, tape as tapes
+from scoring import ledger, record, statistics
+from scoring import tape as tapes
 from scoring.problem import Problem
 
 

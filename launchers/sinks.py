@@ -3,7 +3,6 @@ import importlib.util
 import math
 import sys
 
-
 PLAIN_SECONDS = 10.0  # without a terminal, at least so far apart between evaluations
 
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from absl import flags
 
 from launchers import command, sinks
-from scoring import cost, mlperf, record, tape as tapes
+from scoring import cost, mlperf, record
+from scoring import tape as tapes
 from scoring.problem import Problem
 from training import config as configs
 
@@ -146,11 +147,12 @@ def open_tape(workdir: Path, checkpoints, config, task, devices, imported: float
     resumed = {'step': step or 0, 'line': len(saved.splitlines()) or 1}
   before = tape.events[-1]['time'] if tape.events else 0.0
   started = max(STARTED, before)
-  imported = max(imported, started)
   tape.event('process', time=started, **header(config, task, devices), resumed=resumed)
-  for name, start, stop in (('import', started, imported), ('init', imported, None)):
-    tape.event(name, time=start, edge='start')
-    tape.event(name, time=stop, edge='stop')
+  tape.event('import', time=started, edge='start')
+  tape.event('import', time=max(imported, started), edge='stop')
+  with tape.span('init', start=max(imported, started)):
+    tape.attach(mlperf.LiveLog(workdir / 'result_0.txt', tape.events),
+                sinks.Progress(task.num_steps, tape.events[0]['target']), *sinks.tensorboard(workdir / 'tensorboard'))
   return tape
 
 
@@ -158,17 +160,15 @@ def train(config, workdir: Path) -> int:
   """One run, from here to its records; the exit status."""
   asked = []
   signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
-  import jax
 
-  from training import checkpoint, loop, mesh as meshes
+  from training import checkpoint, loop
+  from training import mesh as meshes
   imported = NOW()
   set_compilation_cache()
   mesh, task = meshes.make_mesh(), config.make_task(os.path.expanduser(FLAGS.data_dir))
   checkpoints = checkpoint.Checkpoints(FLAGS.checkpoint_dir or workdir / 'checkpoints', FLAGS.keep_checkpoints) \
       if FLAGS.checkpoints else None
   tape = open_tape(workdir, checkpoints, config, task, list(mesh.devices.flat), imported)
-  tape.attach(mlperf.LiveLog(workdir / 'result_0.txt', tape.events),
-              sinks.Progress(task.num_steps, tape.events[0]['target']), *sinks.tensorboard(workdir / 'tensorboard'))
   cadence = loop.Cadence(FLAGS.log_every_steps, FLAGS.checkpoint_every_steps, profile_range(task.num_steps),
                          str(workdir / 'profile'))
   try:
@@ -181,8 +181,8 @@ def train(config, workdir: Path) -> int:
   except Problem as problem:
     tape.event('exit', status='failed', reason=str(problem))
     raise
-  finally:
-    if checkpoints:
+  if checkpoints:
+    with tape.span('checkpoint'):
       checkpoints.close()
   tape.deliver()
   tape.event('exit', status=status)
@@ -203,7 +203,8 @@ def evaluate(config, workdir: Path) -> int:
   """Evaluates the latest checkpoint and prints its metrics as JSON."""
   import json
 
-  from training import checkpoint, loop, mesh as meshes
+  from training import checkpoint, loop
+  from training import mesh as meshes
   set_compilation_cache()
   checkpoints = checkpoint.Checkpoints(FLAGS.checkpoint_dir or workdir / 'checkpoints', FLAGS.keep_checkpoints)
   step = checkpoints.latest_step()

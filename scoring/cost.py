@@ -42,8 +42,8 @@ def price_for(hardware: dict, *, usd_per_hour: float | None = None, name: str | 
   Args:
     hardware: `device_kind` as jax reports it (a row may list several: TPU v5|TPU v5p), `device_count` over all hosts.
     usd_per_hour: dollars an hour of everything together; nothing is looked up then.
-    name: the row to use, whatever the device; else the newest on-demand row for the device (of several of one day, the
-      cheapest for this many devices), or None where there is no such row: never a guess.
+    name: the row to use, whatever the device; else the on-demand row for the device that leaves the fewest devices
+      idle (of several the newest, then the cheapest), or None where there is no such row: never a guess.
 
   Raises:
     Problem: the price is not positive, the name is unknown, or the table at `path` has a faulty row.
@@ -61,7 +61,7 @@ def price_for(hardware: dict, *, usd_per_hour: float | None = None, name: str | 
     raise Problem(f'no price is named {name!r}; the nearest names in {path}: {", ".join(near)}')
   counts = [math.ceil(hardware['device_count'] / row['devices']) for row in found]
   offers = [{**r, 'instances': n, 'usd_per_hour': round(n * r['usd_per_hour'], 6)} for n, r in zip(counts, found)]
-  return max(offers, key=lambda offer: (offer['date'], -offer['usd_per_hour']), default=None)
+  return max(offers, key=lambda o: (-o['instances'] * o['devices'], o['date'], -o['usd_per_hour']), default=None)
 
 
 def cost_usd(seconds: float | None, price: dict | None) -> float | None:

@@ -69,8 +69,8 @@ def _rows(events, board: Board) -> list[tuple[dict, dict]]:
 
 def _misc(events, hit: dict) -> dict:
   header, fields = events[0], ('fixture', 'seed', 'tricks', 'tape_version', 'versions', 'git_dirty', 'price')
-  misc = {'notice': NOTICE, **{key: header[key] for key in fields if not (header.get(key) is None or header[key] is False)},
-          'num_evaluated': hit['num_evaluated'],
+  known = {key: header[key] for key in fields if not (header.get(key) is None or header[key] is False)}
+  misc = {'notice': NOTICE, **known, 'num_evaluated': hit['num_evaluated'],
           'seconds_to_target': {c.name: clocks.seconds_at(events, c, hit['time'], hit) for c in clocks.CLOCKS}}
   compiled = [e for e in events if e['event'] == 'compile' and 'cache_misses' in e and e['time'] <= hit['time']]
   if compiled:

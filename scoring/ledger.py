@@ -7,7 +7,8 @@ import json
 import os
 from pathlib import Path
 
-from scoring import clocks, record, statistics, tape as tapes
+from scoring import clocks, record, statistics
+from scoring import tape as tapes
 from scoring.problem import Problem
 
 

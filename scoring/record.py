@@ -8,7 +8,8 @@ import json
 import os
 from pathlib import Path
 
-from scoring import clocks, cost, dawnbench, mlperf, tape as tapes
+from scoring import clocks, cost, dawnbench, mlperf
+from scoring import tape as tapes
 from scoring.problem import Problem
 
 NOTICE = ('Made by Daybreak. Not an official MLPerf result: not submitted to nor verified by MLCommons Association. '
@@ -52,7 +53,7 @@ def record(events) -> dict:
       'program_sha256': compiles[-1]['program_sha256'] if compiles else None,
       'parameters_sha256': result.get('parameters_sha256'), 'state_sha256': result.get('state_sha256'),
       'restarts': sum(e['event'] == 'process' for e in events) - 1,
-      'started': datetime.datetime.fromtimestamp(int(first['time']), datetime.timezone.utc).isoformat(),
+      'started': datetime.datetime.fromtimestamp(int(first['time']), datetime.UTC).isoformat(),
       'evaluations': [{**{k: e[k] for k in ('step', 'epoch', 'samples', 'metrics', 'num_evaluated')},
                        'seconds': _rounded({c.name: clocks.seconds_at(events, c, e['time'], e)
                                             for c in clocks.CLOCKS})} for e in evaluations],

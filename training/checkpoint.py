@@ -6,7 +6,6 @@ import jax
 
 from scoring import tape as tapes
 from scoring.problem import Problem
-from training.mesh import abstract, replicated
 
 
 class Checkpoints:
@@ -54,10 +53,9 @@ class Checkpoints:
                              step)
     return saved['tape']['text']
 
-  def restore_state(self, step: int, spec, mesh):
-    """The state of `step`, on `mesh`, whatever mesh it was saved from; `spec`: its shapes."""
+  def restore_state(self, step: int, spec):
+    """The state of `step`, whatever mesh it was saved from; `spec`: its shapes, with the shardings to restore to."""
     ocp = self._ocp
-    spec = abstract(spec, replicated(mesh))
     saved = self._guard_read(
         lambda: self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(spec))), step)
     return saved['state']

@@ -99,8 +99,7 @@ class Loop:
     with self.tape.span('init', step=step):
       if not step:
         return jax.block_until_ready(self.programs.init(self.seed))
-      spec = jax.eval_shape(self.programs.init, self.seed)
-      return jax.block_until_ready(self.checkpoints.restore_state(step, spec, self.mesh))
+      return jax.block_until_ready(self.checkpoints.restore_state(step, self.programs.state_spec))
 
   def load(self, state: State) -> State:
     """Brings resident data onto the devices, and sets the model up from data where the task wants it."""

@@ -33,6 +33,7 @@ class Programs:
     train: shape -> (carry, input..., seed) -> (carry, loss), where carry = (state, totals).
     eval: shape -> (state, input...) -> outputs, on every process whole.
     finite: state -> bool scalar.
+    state_spec: shapes of the state.
     zero_totals: what a chunk's totals start from, on the host.
     device_loop: whether `train` runs a range of steps, (carry, arrays, rows, start, stop, seed), or one.
   """
@@ -41,6 +42,7 @@ class Programs:
   train: Mapping[Any, Callable]
   eval: Mapping[Any, Callable]
   finite: Callable
+  state_spec: Any
   zero_totals: Any
   device_loop: bool
 
@@ -156,7 +158,7 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
       init=compiled(functools.partial(init_state, task), seed),
       data_init=compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0)
       if task.init_from_data else None,
-      train=steps, eval=evals, finite=compiled(all_finite, state),
+      train=steps, eval=evals, finite=compiled(all_finite, state), state_spec=state,
       zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals[0]), np.int32(NEVER)),
       device_loop=device_loop)
 

@@ -1,0 +1,65 @@
+# make demo     set up, train on embedded data to a target, print the record
+# make test     set up, lint and run the tests (CPU, minutes)
+# make help     everything else
+#
+# Another Python or jax: make test PYTHON=python3.12 VENV=.venv312 JAX=0.11.2
+
+PYTHON ?= python3
+VENV ?= .venv
+JAX ?=
+RUNS ?= runs
+CONFIG = references/cifar/configs/digits.py
+BIN = $(VENV)/bin
+
+.PHONY: demo test test-peers statistics bench lint clean help setup setup-test setup-peers
+
+demo: setup
+	@rm -rf $(RUNS)/demo
+	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
+
+test: setup-test lint
+	$(BIN)/python -m pytest -m "not peers" $(PYTEST)
+
+test-peers: setup-peers
+	$(BIN)/python -m pytest -m peers $(PYTEST)
+
+statistics: setup
+	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/digits20 --runs=20
+
+bench: setup-test
+	$(BIN)/python -m benchmarks.tape_overhead
+	$(BIN)/python -m benchmarks.loop_overhead
+
+lint: setup-test
+	$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info
+
+help:
+	@sed -n 's/^# //p' Makefile
+	@echo 'make test-peers  numerics against torch and scikit-learn (installs both)'
+	@echo 'make statistics  20 runs of the demo, and their distribution'
+	@echo 'make bench       what the tape and the loop cost, against named peers'
+	@echo 'make clean       removes the environment and the runs'
+
+setup: $(VENV)/.installed
+setup-test: $(VENV)/.installed-test
+setup-peers: $(VENV)/.installed-peers
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is older than 3.11; name a newer one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+	  { echo "error: $(PYTHON) cannot make environments; install its venv package (Debian: python3-venv)" >&2; exit 1; }
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.python setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . $(if $(JAX),jax==$(JAX) jaxlib==$(JAX))
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test$(if $(filter peers,$*),$(comma)peers)]' $(if $(JAX),jax==$(JAX) jaxlib==$(JAX))
+	@touch $@
+
+comma := ,

@@ -1,0 +1,56 @@
+"""Runs the launchers as people do: as processes."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+DIGITS = 'references/cifar/configs/digits.py'
+
+
+def start(module: str, *arguments, env=None) -> subprocess.Popen:
+  return subprocess.Popen([sys.executable, '-m', f'launchers.{module}', *map(str, arguments)], cwd=ROOT, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
+
+
+def finish(process: subprocess.Popen, timeout: float = 240):
+  out, err = process.communicate(timeout=timeout)
+  return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def launch(module: str, *arguments, env=None):
+  return finish(start(module, *arguments, env=env))
+
+
+def train(workdir, *arguments, config=DIGITS, env=None):
+  return launch('train', f'--config={config}', f'--workdir={workdir}', *arguments, env=env)
+
+
+def read_json(path):
+  return json.loads(Path(path).read_text())
+
+
+def one_line(text: str) -> str:
+  """The only line of an error message that a person is meant to read."""
+  lines = [line for line in text.splitlines() if line.startswith('error: ')]
+  assert len(lines) == 1, text
+  assert 'Traceback' not in text, text
+  return lines[0]
+
+
+def wait_for(path: Path, text: str, process, seconds: float = 120):
+  """Waits until the file holds `text` while the process lives."""
+  end = time.monotonic() + seconds
+  while time.monotonic() < end and process.poll() is None:
+    if path.exists() and text in path.read_text(errors='replace'):
+      return
+    time.sleep(0.005)
+  raise AssertionError(f'{text!r} never came to {path}: {process.communicate()}')
+
+
+def kill(process, number=signal.SIGKILL):
+  process.send_signal(number)
+  return finish(process)

@@ -1,0 +1,93 @@
+"""Runs that are cut short end as those that were not, to the bit."""
+import random
+import signal
+import time
+
+import pytest
+
+from scoring import clocks, mlperf
+from scoring import tape as tapes
+from tests.launchers.running import finish, kill, one_line, read_json, start, train, wait_for
+
+KILLS = 10
+LONG = ('--config.num_epochs=30', '--config.stop=end', '--config.seed=3')
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """An uninterrupted run, and the seconds it took."""
+  workdir = tmp_path_factory.mktemp('whole')
+  train(tmp_path_factory.mktemp('warm'), *LONG)  # so that the compilation cache is as warm as it will be later
+  begin = time.monotonic()
+  done = train(workdir, *LONG)
+  assert done.returncode == 0, done.stderr
+  return workdir, time.monotonic() - begin
+
+
+def same_result(workdir, reference):
+  ours, theirs = (read_json(w / 'record.json') for w in (workdir, reference))
+  assert ours['parameters_sha256'] == theirs['parameters_sha256']
+  assert ours['state_sha256'] == theirs['state_sha256'], 'optimizer state or batch statistics differ'
+  values = [[(e['step'], e['metrics'], e['num_evaluated']) for e in r['evaluations']] for r in (ours, theirs)]
+  assert values[0] == values[1]
+
+
+def test_killed_at_random_moments_ends_bitwise_equal(whole, tmp_path):
+  reference, seconds = whole
+  rng, kills, number = random.Random(20261123), 0, 0
+  while kills < KILLS:
+    workdir, number = tmp_path / str(number), number + 1
+    while kills < KILLS:
+      process = start('train', f'--config={"references/cifar/configs/digits.py"}', f'--workdir={workdir}', *LONG)
+      time.sleep(rng.uniform(0.1, seconds))
+      if process.poll() is not None:
+        finish(process)
+        break
+      kill(process)
+      kills += 1
+      if (workdir / 'tape.jsonl').exists():
+        tapes.read(workdir)  # raises unless it is a valid tape
+    done = train(workdir, *LONG)
+    assert done.returncode == 0, done.stderr
+    same_result(workdir, reference)
+    events = tapes.read(workdir)
+    spans = tapes.spans(events)
+    assert sum(s.seconds for s in spans) == pytest.approx(events[-1]['time'] - events[0]['time'], abs=1e-4)
+    assert (workdir / 'result_0.txt').read_text() == mlperf.text(events)
+    starts = [(n, e['time']) for n, e in enumerate(events) if e['event'] == 'process']
+    for line, begin in starts[1:]:
+      downtime = begin - events[line - 1]['time']
+      assert downtime <= sum(s.seconds for s in spans if s.name == 'lost' and s.stop <= begin + 1e-6) + 1e-4
+    if len(starts) > 1:
+      for clock in (clocks.DAWNBENCH, clocks.MLPERF):
+        assert clocks.seconds(events, clock) > clocks.seconds(tapes.read(reference), clock) * 0.5
+
+
+def test_sigterm_saves_and_exits_with_its_own_code(whole, tmp_path):
+  process = start('train', '--config=references/cifar/configs/digits.py', f'--workdir={tmp_path}', *LONG,
+                  '--checkpoint_every_steps=1000')
+  wait_for(tmp_path / 'tape.jsonl', '"event": "train"', process)
+  done = kill(process, signal.SIGTERM)
+  assert done.returncode == 75, done.stderr
+  assert 'saved at step' in one_line(done.stderr)
+  events = tapes.read(tmp_path)
+  assert events[-1]['status'] == 'preempted'
+  assert train(tmp_path, *LONG).returncode == 0
+  same_result(tmp_path, whole[0])
+  again = tapes.read(tmp_path)
+  superseded = len(again) - len(tapes.effective(again))
+  assert superseded <= 4, 'a clean stop loses nothing but the lines of its own saving'
+
+
+def test_live_log_is_the_log_of_the_tape(whole):
+  workdir, _ = whole
+  live = (workdir / 'result_0.txt').read_text()
+  assert live == mlperf.text(tapes.read(workdir))
+
+
+def test_a_complete_run_is_not_run_again(whole):
+  workdir, _ = whole
+  before = (workdir / 'tape.jsonl').read_bytes()
+  done = train(workdir, *LONG)
+  assert done.returncode == 0 and 'complete' in done.stdout
+  assert (workdir / 'tape.jsonl').read_bytes() == before

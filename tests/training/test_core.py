@@ -1,0 +1,337 @@
+"""The core against toy tasks that use every seam: a later reference must need no edit of it."""
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from input_pipelines.source import Once, Shuffled
+from references.cifar.task import Config as DigitsConfig
+from scoring import clocks
+from scoring.problem import Problem
+from tests.training.toys import Buckets, Line, Seams, StreamedLine, ToyConfig, assert_close, assert_same, begin, train
+from training import checkpoint, loop, mesh, programs, step
+from training.loop import Cadence, chunks, every
+from training.task import Target
+
+
+def names(tape):
+  return [(e['event'], e.get('edge')) for e in tape.events]
+
+
+@pytest.mark.parametrize('kind', [Line, Seams, Buckets, StreamedLine])
+def test_every_kind_of_task_trains_evaluates_and_records(kind):
+  config = ToyConfig()
+  state, tape = train(kind(config), config)
+  assert int(state.step) == config.num_steps
+  assert [e['step'] for e in clocks.evaluations(tape.events)] == [6, 12, 18, 24]
+  assert all(e['num_evaluated'] == 50 for e in clocks.evaluations(tape.events))
+  assert tape.events[-1]['event'] == 'result' or tape.events[-2]['event'] == 'result'
+
+
+def test_data_are_touched_only_after_compilation_and_run_start():
+  config = ToyConfig()
+  task = Seams(config)
+  tape = begin(task)
+  seen = []
+  load = task.data['train'].load
+  task.data['train'] = dataclasses.replace(task.data['train'], load=lambda: (seen.extend(names(tape)), load())[1])
+  train(task, config, tape=tape)
+  assert ('compile', 'stop') in seen and ('init', 'stop') in seen and ('run_start', None) in seen
+  assert ('data_init', 'stop') in names(tape)
+
+
+def test_nothing_is_compiled_after_the_clock_has_started():
+  config = ToyConfig()
+  compiled = []
+  listener = lambda name, *_, **__: compiled.append(name) if 'backend_compile' in name else None
+  jax.monitoring.register_event_duration_secs_listener(listener)
+  for kind in (Line, Seams, Buckets):
+    task, seen = kind(config), {}
+    tape = begin(task)
+    tape.attach(lambda e: seen.update({e['event']: len(compiled)}))
+    train(task, config, tape=tape)
+    assert seen['run_start'] > 0
+    assert len(compiled) == seen['compile'], f'{kind.__name__} compiled {compiled[seen["compile"]:]} during the run'
+
+
+def test_both_shapes_are_compiled_ahead_and_each_step_gets_its_own():
+  config = ToyConfig()
+  task = Buckets(config)
+  made = programs.compile_all(task, mesh.make_mesh(jax.devices()[:1]), microbatches=1, chunk_steps=6,
+                              device_loop=False)
+  assert set(made.train) == set(made.eval) == {4, 8}
+  assert task.asked == []
+
+
+def test_streamed_and_resident_data_train_the_same():
+  config = ToyConfig()
+  assert_same(train(Line(config), config)[0].params, train(StreamedLine(config), config)[0].params)
+
+
+@pytest.mark.parametrize('kind', [Line, Seams])
+def test_a_loop_on_the_device_trains_as_the_host_does(kind):
+  config = ToyConfig()
+  on_host, on_device = (train(kind(config), config, device_loop=d)[0] for d in (False, True))
+  assert_close(on_host, on_device, 1e-6)
+
+
+def test_a_device_loop_runs_each_shape_in_turn_and_cut_chunks_alike():
+  config = ToyConfig()
+
+  def task():
+    made = Line(config)
+    made.data = {**made.data, 'train': dataclasses.replace(made.data['train'], shape_at=lambda s: s // 4 % 2)}
+    made.prepare = lambda batch, keys, shape: {**batch, 'x': batch['x'] * (1 + shape)}
+    return made
+  whole = train(task(), config, device_loop=True)[0]
+  cut = train(task(), config, device_loop=True, cadence=Cadence(log_every_steps=5))[0]
+  assert_same(whole, cut)
+  assert_close(whole, train(task(), config, device_loop=False)[0], 1e-6)
+
+
+def test_gradient_accumulation_is_the_mean_over_the_whole_batch():
+  whole, split = ToyConfig(), ToyConfig(gradient_accumulation_steps=4)
+  one, one_tape = train(Line(whole), whole)
+  four, four_tape = train(Line(split), split)
+  assert_close(one, four)
+  losses = [[e['metrics'] for e in t.events if e['event'] == 'train' and e['edge'] == 'stop']
+            for t in (one_tape, four_tape)]
+  for a, b in zip(*losses):
+    assert a == pytest.approx(b, rel=1e-5)
+
+
+def test_microbatches_pass_the_model_state_on():
+  config = ToyConfig(gradient_accumulation_steps=4)
+  state, _ = train(Seams(config), config)
+  assert float(state.model_state['updates']['count']) == 4 * config.num_steps
+
+
+def test_averages_are_evaluated_and_setup_sees_the_data():
+  config = ToyConfig(num_steps=1, every_steps=1)
+  task = Seams(config)
+  state, _ = train(task, config)
+  start = step.init_state(task, np.uint32(config.seed))
+  expected = jax.tree.map(lambda a, p: 0.9 * a + 0.1 * p, start.params, state.params)
+  assert_close(expected, state.model_state['average'], 1e-6)
+  x = task.data['train'].load()['x']
+  np.testing.assert_allclose(state.model_state['scale']['mean'], x.mean(0), rtol=1e-5)
+
+
+def test_metrics_made_on_the_host_reach_the_tape():
+  config = ToyConfig()
+  _, tape = train(Seams(config), config)
+  metrics = clocks.evaluations(tape.events)[-1]['metrics']
+  assert set(metrics) == {'accuracy', 'pairs'} and metrics['accuracy'] > 0.8
+
+
+@pytest.mark.parametrize('kind', [Line, Seams, Buckets])
+@pytest.mark.parametrize('size', [8, 24, 56])
+def test_the_metric_does_not_depend_on_the_evaluation_batch_size(kind, size):
+  results = []
+  for eval_batch_size in (16, size):
+    config = ToyConfig(eval_batch_size=eval_batch_size)
+    task = kind(config)
+    if kind is Buckets:  # its lengths alternate by batch: give every batch the same
+      task.lengths = (8, 8)
+    results.append(clocks.evaluations(train(task, config)[1].events)[-1]['metrics'])
+  assert results[0] == results[1]
+
+
+def test_an_evaluation_that_does_not_count_each_example_once_is_an_error():
+  config = ToyConfig()
+  task = Line(config)
+  task.evaluate = lambda variables, batch: {'accuracy': (jnp.float32(1), jnp.int32(len(batch['mask'])))}
+  with pytest.raises(Problem, match='counted 64 examples of 50'):
+    train(task, config)
+  task.evaluate = lambda variables, batch: {'precision': (jnp.float32(1), jnp.int32(1))}
+  with pytest.raises(Problem, match='the target is accuracy'):
+    train(task, config)
+
+
+@pytest.mark.parametrize('kind', [Line, Seams, Buckets])
+def test_eight_devices_train_as_one_does(kind):
+  config = ToyConfig()
+  assert_close(train(kind(config), config)[0], train(kind(config), config, devices=8)[0])
+
+
+@pytest.mark.parametrize('microbatches', [1, 2])
+def test_eight_devices_train_digits_as_one_does(microbatches):
+  config = DigitsConfig(num_epochs=2, stop='end', eval_batch_size=64, gradient_accumulation_steps=microbatches)
+  states = []
+  for devices in (1, 8):
+    task = config.make_task('')
+    task.num_steps, task.target = 20, dataclasses.replace(task.target, every_steps=20)
+    states.append(train(task, config, devices=devices)[0])
+  assert_close(states[0].params, states[1].params, 1e-5)
+
+
+def test_a_batch_that_does_not_divide_over_the_devices_is_an_error():
+  config = ToyConfig(batch_size=12)
+  with pytest.raises(Problem, match='batch_size=12.*multiple of 8'):
+    train(Line(config), config, devices=8)
+
+
+def test_training_stops_at_the_first_hit_or_goes_on_to_the_end():
+  for stop, steps in (('first_hit', 6), ('end', 24)):
+    config = ToyConfig(target_value=0.5, stop=stop)
+    state, tape = train(Line(config), config)
+    assert int(state.step) == steps
+    stops = [e for e in tape.events if e['event'] == 'run_stop']
+    assert [(e['status'], e['step']) for e in stops] == [('success', 6)]
+  config = ToyConfig()
+  assert [e['status'] for e in train(Line(config), config)[1].events if e['event'] == 'run_stop'] == ['aborted']
+
+
+def resume(task, config, tape, checkpoints, **options):
+  """Continues from the latest checkpoint with a new tape that begins with the old one's text."""
+  latest = checkpoints.latest_step()
+  saved = checkpoints.restore_tape(latest)
+  resumed = {'step': latest, 'line': saved.count('\n')}
+  return train(task, config, tape=begin(task, text=tape.text(), resumed=resumed), checkpoints=checkpoints, **options)
+
+
+@pytest.mark.parametrize('kind', [Line, Seams, Buckets])
+@pytest.mark.parametrize('device_loop', [False, True])
+def test_preempted_in_the_middle_of_a_chunk_ends_the_same(kind, device_loop, tmp_path):
+  config = ToyConfig()
+  whole, whole_tape = train(kind(config), config, device_loop=device_loop)
+  task, asked = kind(config), []
+  tape = begin(task)
+  kept = checkpoint.Checkpoints(tmp_path)
+  asks = 2 if device_loop and kind is not Buckets else 13  # a device loop is asked between chunks only
+  with pytest.raises(loop.Preempted):
+    train(task, config, tape=tape, checkpoints=kept, device_loop=device_loop,
+          preempted=lambda: asked.append(1) or len(asked) > asks)
+  state, tape = resume(kind(config), config, tape, kept, device_loop=device_loop)
+  assert_same(whole, state)
+  ends = [[e['metrics'] for e in clocks.evaluations(t.events)] for t in (whole_tape, tape)]
+  assert ends[0] == ends[1]
+  assert sum(name == ('run_start', None) for name in names(tape)) == 1
+  assert sum(name == ('data_init', 'start') for name in names(tape)) == (1 if kind is Seams else 0)
+
+
+def test_a_checkpoint_restores_on_another_number_of_devices(tmp_path):
+  config = ToyConfig()
+  whole, _ = train(Seams(config), config)
+  task, asked = Seams(config), []
+  tape, kept = begin(task), checkpoint.Checkpoints(tmp_path)
+  with pytest.raises(loop.Preempted):
+    train(task, config, tape=tape, checkpoints=kept, preempted=lambda: asked.append(1) or len(asked) > 13)
+  state, _ = resume(Seams(config), config, tape, kept, devices=8)
+  assert_close(whole, state)
+
+
+def test_divergence_names_its_step_and_keeps_the_last_good_checkpoint(tmp_path):
+  config = ToyConfig()
+  task = Line(config)
+  task.prepare = lambda batch, keys, shape: {**batch, 'x': jnp.where(
+      (batch['epoch'] == 1)[:, None] & (batch['index'] == 5)[:, None], jnp.nan, batch['x'])}
+  index, epoch = task.order.rows(0, config.num_steps)
+  at = int(np.argwhere(((index == 5) & (epoch == 1)).any(1))[0, 0]) + 1
+  kept = checkpoint.Checkpoints(tmp_path)
+  with pytest.raises(Problem, match=f'not finite at step {at}: .*checkpoint of step 6 is kept'):
+    train(task, config, checkpoints=kept)
+  kept.wait()
+  assert kept.latest_step() == 6 and 6 < at <= 12
+  assert programs.NEVER > at
+
+
+def test_a_broken_state_is_never_saved(tmp_path):
+  config = ToyConfig(num_steps=6)
+  task = Line(config)
+  task.after_update = lambda state: dataclasses.replace(
+      state, params={**state.params, 'b': jnp.where(state.step == 6, jnp.nan, state.params['b'])})
+  task.evaluate = lambda variables, batch: {'accuracy': (jnp.float32(0), batch['mask'].sum())}
+  kept = checkpoint.Checkpoints(tmp_path)
+  with pytest.raises(Problem, match='the state is not finite at step 6'):
+    train(task, config, checkpoints=kept)
+  assert kept.latest_step() is None
+
+
+def test_checkpoints_are_kept_up_to_the_number_asked_for(tmp_path):
+  config = ToyConfig()
+  kept = checkpoint.Checkpoints(tmp_path, keep=2)
+  train(Line(config), config, checkpoints=kept, cadence=Cadence(checkpoint_every_steps=4))
+  assert sorted(int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()) == [20, 24]
+
+
+def test_one_program_serves_all_seeds():
+  made = []
+  for seed in (0, 1):
+    config = ToyConfig(seed=seed)
+    task = Seams(config)
+    tape = train(task, config)[1]
+    made.append(next(e['program_sha256'] for e in tape.events if 'program_sha256' in e))
+  assert made[0] == made[1]
+
+
+def test_seeds_differ_and_repeat():
+  digests = []
+  for seed in (0, 1, 0):
+    config = ToyConfig(seed=seed)
+    digests.append(loop.sha256(train(Seams(config), config)[0]))
+  assert digests[0] == digests[2] != digests[1]
+
+
+def test_chunks_are_cut_at_each_event_and_cover_every_step():
+  assert list(chunks(0, 10, every(4), every(0))) == [(0, 4), (4, 8), (8, 10)]
+  assert list(chunks(3, 10, every(4), lambda s: 5 if s <= 5 else 99)) == [(3, 4), (4, 5), (5, 8), (8, 10)]
+  assert list(chunks(10, 10, every(4))) == []
+
+
+@pytest.mark.parametrize('offset, expected', [(0, [5, 10, 15]), (2, [2, 7, 12])])
+def test_evaluations_fall_where_cadence_and_offset_say(offset, expected):
+  target = Target('accuracy', 1.0, 1, every_steps=5, offset_steps=offset)
+  assert [s for s in range(1, 16) if target.next_evaluation(s) == s] == expected
+
+
+@pytest.mark.parametrize('remainder, seen', [('drop', 96), ('carry', 100)])
+def test_each_record_once_an_epoch(remainder, seen):
+  order = Shuffled(100, 16, seed=5, remainder=remainder)
+  rows = order.rows(0, 50)
+  for epoch in range(int(rows.epoch.max())):
+    index = rows.index[rows.epoch == epoch]
+    assert len(index) == len(set(index)) == seen
+  later = order.rows(17, 31)
+  np.testing.assert_array_equal(later.index, rows.index[17:31])
+  assert not np.array_equal(rows.index[:6], rows.index[6:12])
+
+
+def test_evaluation_order_pads_with_minus_one():
+  rows = Once(10, 4).rows(0, 3)
+  assert rows.index.tolist() == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, -1, -1]]
+
+
+def test_an_error_of_the_input_thread_is_raised_in_the_loop():
+  config = ToyConfig()
+  task = StreamedLine(config)
+  batches = task.data['train'].batches
+
+  def breaks(start, stop):
+    for number, batch in enumerate(batches(start, stop)):
+      if start + number == 8:
+        raise Problem('record 17 of shard 3 does not decode')
+      yield batch
+  task.data['train'] = dataclasses.replace(task.data['train'], batches=breaks)
+  with pytest.raises(Problem, match='record 17'):
+    train(task, config)
+  task.data['train'] = dataclasses.replace(task.data['train'], batches=lambda a, b: iter([*batches(a, b)][:3]))
+  with pytest.raises(Problem, match='ended before step 3'):
+    train(task, config)
+
+
+def test_data_of_another_shape_are_an_error():
+  config = ToyConfig()
+  task = Line(config)
+  load = task.data['train'].load
+  task.data['train'] = dataclasses.replace(task.data['train'], load=lambda: {**load(), 'label': np.zeros(3, np.int32)})
+  with pytest.raises(Problem, match=r'train data: label is int32\(3,\), expected int32\(96,\)'):
+    train(task, config)
+
+
+def test_profiling_writes_a_trace_of_the_steps_asked_for(tmp_path):
+  config = ToyConfig()
+  train(Line(config), config, cadence=Cadence(profile=(2, 9), profile_dir=str(tmp_path)))
+  assert list(tmp_path.rglob('*.xplane.pb'))
