@@ -17,7 +17,7 @@ Shape = Hashable
 
 
 class Rows(NamedTuple):
-  """index: int32 [steps, B], -1 for padding; epoch: int32 [steps, B], the pass over the data that the row belongs to."""
+  """index: int32 [steps, B], -1 for padding; epoch: int32 [steps, B], the pass over the data that it is of."""
   index: np.ndarray
   epoch: np.ndarray
 

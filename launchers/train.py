@@ -9,6 +9,7 @@ from scoring.tape import Clock, Tape, process_start_seconds
 
 NOW, STARTED = Clock(), process_start_seconds()  # before the slow imports: they are on the clock
 
+import contextlib
 import importlib.metadata
 import os
 import platform
@@ -38,14 +39,14 @@ flags.DEFINE_string('checkpoint_dir', '', 'where to keep them, e.g. gs://bucket/
 flags.DEFINE_integer('checkpoint_every_steps', None, 'save so often; default: after each evaluation', lower_bound=1)
 flags.DEFINE_integer('keep_checkpoints', 2, 'how many to keep', lower_bound=1)
 flags.DEFINE_integer('log_every_steps', 100, 'progress between evaluations; 0: none', lower_bound=0)
-flags.DEFINE_string('compilation_cache_dir', '~/.cache/daybreak/programs', 'compiled programs are kept there; empty: no')
+flags.DEFINE_string('compilation_cache_dir', '~/.cache/daybreak/programs', 'keeps compiled programs; empty: no cache')
 flags.DEFINE_float('usd_per_hour', None, 'price of the whole machine or cluster; default: from scoring/prices.csv')
 flags.DEFINE_string('price', None, 'name of a row of scoring/prices.csv')
 flags.DEFINE_string('author', '', 'for DAWNBench entries')
 flags.DEFINE_string('author_email', '', 'for DAWNBench entries')
 flags.DEFINE_string('organization', 'unnamed', 'for MLPerf logs')
 flags.DEFINE_string('hardware', '', 'how to name this machine in records; default: as the machine says')
-flags.DEFINE_enum('status', 'onprem', ['cloud', 'onprem', 'preview', 'research'], 'where the machine stands, for MLPerf')
+flags.DEFINE_enum('status', 'onprem', ['cloud', 'onprem', 'preview', 'research'], 'of the machine, for MLPerf')
 flags.DEFINE_enum('division', 'closed', ['closed', 'open'], 'MLPerf\'s division')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'daybreak')
 
@@ -113,8 +114,9 @@ def make_workdir(config) -> Path:
   events = tapes.read(workdir)
   text = configs.to_text(config)
   if events and events[0]['config'] != text:
-    raise Problem(f'--workdir={workdir}: holds a run of another config ({configs.differences(events[0]["config"], text)}'
-                  '); name another --workdir, or give the same config to resume')
+    changed = configs.differences(events[0]['config'], text)
+    raise Problem(f'--workdir={workdir}: holds a run of another config ({changed}); name another --workdir, or give '
+                  'the same config to resume')
   return workdir
 
 
@@ -180,6 +182,8 @@ def train(config, workdir: Path) -> int:
     status = 'preempted'
   except Problem as problem:
     tape.event('exit', status='failed', reason=str(problem))
+    with contextlib.suppress(Problem):
+      checkpoints and checkpoints.close()
     raise
   if checkpoints:
     with tape.span('checkpoint'):

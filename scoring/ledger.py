@@ -5,6 +5,7 @@ it and from the runs' tapes, and counts every run that the ledger names.
 """
 import json
 import os
+import re
 from pathlib import Path
 
 from scoring import clocks, record, statistics
@@ -16,12 +17,20 @@ def run_name(number: int) -> str:
   return f'run_{number:03d}'
 
 
+def _number(name: str) -> int | None:
+  """The number of a run by its name; None where it is not the name of a run."""
+  found = re.fullmatch(r'run_(\d{3,})', name, re.ASCII)
+  return int(found[1]) if found else None
+
+
 def append(runs_dir, **entry):
-  """Adds one line, durably."""
+  """Adds one line, durably; a last line that a crash tore is dropped first."""
   path = Path(runs_dir) / 'ledger.jsonl'
   try:
-    with open(path, 'a', encoding='utf-8', newline='\n') as file:
-      file.write(json.dumps(entry) + '\n')
+    with open(path, 'ab+') as file:
+      file.seek(0)
+      file.truncate(file.read().rfind(b'\n') + 1)
+      file.write((json.dumps(entry) + '\n').encode('utf-8'))
       file.flush()
       os.fsync(file.fileno())
   except OSError as error:
@@ -37,30 +46,34 @@ def read(runs_dir) -> list[dict]:
   path = Path(runs_dir) / 'ledger.jsonl'
   try:
     lines = path.read_text(encoding='utf-8').split('\n')[:-1]
-    return [json.loads(line) for line in lines]
+    entries = [json.loads(line) for line in lines]
+    numbers = [_number(entry['run']) for entry in entries]
+    if None in numbers:
+      raise ValueError
+    return entries
   except OSError as error:
     raise Problem(f'{path}: cannot read the ledger ({error.strerror})') from None
-  except ValueError:
-    raise Problem(f'{path}: a line of the ledger is not JSON; restore the file from its original') from None
+  except (ValueError, TypeError, KeyError):
+    raise Problem(f'{path}: a line of the ledger is broken; restore the file from its original') from None
 
 
 def rows(runs_dir) -> list[dict]:
   """What `statistics.summarize` takes, for every run that the ledger names or that lies beside it."""
   runs_dir = Path(runs_dir)
-  named = [e['run'] for e in read(runs_dir)]
-  names = sorted({*named, *(p.name for p in runs_dir.glob('run_[0-9]*') if p.is_dir())})
-  first = int(names[0].removeprefix('run_')) if names else 0
-  numbers = range(first, int(names[-1].removeprefix('run_')) + 1) if names else ()
-  return [_row(runs_dir / run_name(n)) for n in numbers]  # a gap in the numbers is a run that is missing
+  names = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
+  numbers = [n for n in map(_number, names) if n is not None]
+  # a gap in the numbers is a run that is missing
+  return [_row(runs_dir / run_name(n)) for n in range(min(numbers), max(numbers) + 1)] if numbers else []
 
 
 def _row(workdir: Path) -> dict:
   nothing = {c.name: None for c in clocks.CLOCKS}
   row = {'run': workdir.name, 'status': 'missing', 'reached': False, 'metric': None, 'seconds': nothing,
          'wall_seconds': nothing}
-  if not (workdir / 'tape.jsonl').is_file():
+  events = tapes.read(workdir) if (workdir / 'tape.jsonl').is_file() else []
+  if not events:  # a run that was killed before its first line leaves an empty tape
     return row
-  made = record.record(tapes.read(workdir))
+  made = record.record(events)
   return {**row, 'status': made['status'], 'reached': made['reached'],
           'metric': made['metric'] if made['reached'] else made['best_metric'],
           'seconds': made['seconds_to_target'], 'wall_seconds': made['seconds_until_end']}

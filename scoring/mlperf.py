@@ -6,6 +6,7 @@ ruleset 4.0.0 asks for. Training between two evaluations is a block, counted in 
 import json
 
 from scoring import tape as tapes
+from scoring.problem import Problem
 
 NOTICE = '# Not an official MLPerf result: made by Daybreak, not submitted to nor verified by MLCommons Association.\n'
 BENCHMARKS = {'imagenet': 'resnet'}  # where MLPerf's name for a benchmark is not ours
@@ -95,11 +96,18 @@ class LiveLog:
 
   def __init__(self, path, events):
     self._log = Log()
-    self._file = open(path, 'w', encoding='utf-8', newline='\n')  # after a restart, told anew without what was lost
+    try:
+      self._file = open(path, 'w', encoding='utf-8', newline='\n')  # after a restart, told anew without what was lost
+    except OSError as error:
+      raise Problem(f'{path}: cannot write the log ({error.strerror}); name another --workdir') from None
     for event in tapes.effective(events):
       self(event)
 
   def __call__(self, event: dict):
-    self._file.write(self._log.feed(event))
-    self._file.flush()
+    try:
+      self._file.write(self._log.feed(event))
+      self._file.flush()
+    except OSError as error:
+      raise Problem(f'{self._file.name}: cannot write the log ({error.strerror}); free space, then run the same '
+                    'command again: it resumes from the last checkpoint') from None
 

@@ -3,6 +3,7 @@
 `WORKDIR/record.json` is the record in our own format (record.schema.json), `result_0.txt` the MLPerf log, and
 `dawnbench/` the entry for DAWNBench's board where there is one and the target was reached.
 """
+import contextlib
 import datetime
 import json
 import os
@@ -78,7 +79,8 @@ def write_text(path: Path, text: str):
     part.write_text(text, encoding='utf-8', newline='\n')
     os.replace(part, path)
   except OSError as error:
-    part.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+      part.unlink()
     raise Problem(f'{path}: cannot write ({error.strerror}); free space and run launchers.score again') from None
 
 
@@ -104,19 +106,22 @@ def table(made: dict) -> str:
     return '  '.join(f'{name} {value:.2f}' for name, value in values.items() if value is not None) or 'none'
 
   target, hardware, price = made['target'], made['hardware'], made['price']
-  value = 'no evaluation' if made['metric'] is None else f"{made['metric']:.4f} at step {made['step']}"
+  value = 'no evaluation' if made['metric'] is None else (
+      f"{made['metric']:.4f} at step {made['step']} ({made['num_evaluated']} examples)")
   spent = sorted(made['seconds_by_span'].items(), key=lambda item: -item[1])
   cold = any(c['cache_misses'] for c in made['compilation_cache'])
+  compiled = ('cold' if cold else 'from a warm cache') if made['compilation_cache'] else 'nothing'
   dollars = made['cost_usd']['dawnbench']
   bill = 'no price known; --usd_per_hour gives one' if price is None else (
       f"{'none' if dollars is None else f'{dollars:.6f}'} USD at {price['usd_per_hour']} USD/h ({price['source']})")
+  machine = f"{hardware['device_count']} x {hardware['device_kind']}"
   return '\n'.join([
-      f"{made['benchmark']}  {made['model']}  seed {made['seed']}  {hardware['device_count']} x {hardware['device_kind']}",
+      f"{made['benchmark']}  {made['model']}  seed {made['seed']}  {machine}",
       f"target    {target['metric']} >= {target['value']}: {'REACHED' if made['reached'] else 'NOT REACHED'}, "
-      f"{value} ({made['num_evaluated']} examples)",
+      + value,
       f"seconds   {times(made['seconds_to_target'])}",
       f"spans     {times(dict(spent))}",
-      f"compiled  {'cold' if cold else 'from a warm cache'}, restarts {made['restarts']}, status {made['status']}",
+      f"compiled  {compiled}, restarts {made['restarts']}, status {made['status']}",
       f"cost      {bill}",
       f"params    sha256 {(made['parameters_sha256'] or 'none')[:16]}",
   ]) + '\n'

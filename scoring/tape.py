@@ -8,7 +8,9 @@ operating system started the process, and it says what ran. A process that resum
 so that all time since line n is lost. Every clock and every record is a function of these lines and nothing else.
 """
 import contextlib
+import errno
 import json
+import math
 import os
 import sys
 import time
@@ -72,9 +74,10 @@ def parse(text: str, where: str = 'tape') -> list[dict]:
   events = []
   for number, line in enumerate(lines, 1):
     try:
-      event = json.loads(line)
-      float(event['time']), event['event'] + ''
-    except (ValueError, TypeError, KeyError):
+      event = json.loads(line, parse_constant=int)  # NaN and Infinity, which no tape holds, are errors
+      if not math.isfinite(event['time'] + 0.0) or not isinstance(event['event'], str):
+        raise ValueError
+    except (ValueError, TypeError, KeyError, OverflowError):
       raise Problem(f'{where}, line {number}: not an event of a tape; restore the file from its original') from None
     events.append(event)
   if events and events[0]['event'] != 'process':
@@ -82,11 +85,17 @@ def parse(text: str, where: str = 'tape') -> list[dict]:
   return events
 
 
+def _refuse_device(path):
+  if Path(path).is_char_device():  # reading /dev/full or /dev/zero never ends
+    raise OSError(errno.EINVAL, 'a device, not a file')
+
+
 def read(path) -> list[dict]:
   """The events of the tape at `path` (a file, or a workdir that holds `tape.jsonl`)."""
   path = Path(path)
   path = path / 'tape.jsonl' if path.is_dir() else path
   try:
+    _refuse_device(path)
     return parse(path.read_text(encoding='utf-8', errors='surrogateescape'), str(path))
   except OSError as error:
     raise Problem(f'{path}: cannot read the tape ({error.strerror}); name the workdir of a run') from None
@@ -111,11 +120,12 @@ class Tape:
     self._open_span = None
     if path is not None:
       try:
-        self._file = open(path, 'a+', encoding='utf-8', newline='\n')
+        _refuse_device(path)
+        self._file = open(path, 'a+', encoding='utf-8', errors='surrogateescape', newline='\n')
         self._file.seek(0)
         kept = self._file.read()
         kept = kept[:kept.rfind('\n') + 1]
-        self._file.truncate(len(kept.encode('utf-8')))
+        self._file.truncate(len(kept.encode('utf-8', 'surrogateescape')))
         if not kept and text:
           self._file.write(text)
           self._file.flush()

@@ -1,11 +1,13 @@
 """State and tape saved together, as one value, by orbax: a clock that does not survive preemption is not a clock."""
 import logging
-import re
+import shutil
 
 import jax
 
 from scoring import tape as tapes
 from scoring.problem import Problem
+
+OVERHEAD_BYTES = 65536  # what a checkpoint takes beside its arrays, rounded up: 18 kB for 30 of them
 
 
 class Checkpoints:
@@ -22,7 +24,8 @@ class Checkpoints:
     logging.getLogger('absl').setLevel(logging.ERROR)  # what orbax has to say is said below, in one line
     self._ocp = ocp
     self.directory = epath.Path(directory)
-    if not re.match(r'\w+://', str(directory)):
+    self._local = '://' not in str(directory)
+    if self._local:
       self.directory = self.directory.resolve()
     options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
     try:
@@ -42,9 +45,18 @@ class Checkpoints:
     """
     ocp, step = self._ocp, int(jax.device_get(state.step))
     tape.sync()
+    self.wait()
+    self._check_space(sum(x.nbytes for x in jax.tree.leaves(state)) + len(tape.text()))
     items = ocp.args.Composite(state=ocp.args.StandardSave(state),
                                tape=ocp.args.JsonSave({'text': tape.text()}))
-    self._guard(lambda: self._manager.save(step, args=items), step)
+    self._guard(lambda: self._manager.save(step, args=items))
+
+  def _check_space(self, size: int):
+    """Raises Problem where `size` bytes will not fit: better before half of them are written."""
+    if self._local:
+      free = shutil.disk_usage(self.directory).free
+      if free < size + OVERHEAD_BYTES:
+        self._fail(f'No space left: {free:,} bytes free, {size + OVERHEAD_BYTES:,} needed')
 
   def restore_tape(self, step: int) -> str:
     """The tape's text as it was when the checkpoint of `step` was made."""
@@ -60,22 +72,25 @@ class Checkpoints:
         lambda: self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(spec))), step)
     return saved['state']
 
-  def wait(self):
-    """Returns when all that was saved is on disk; raises Problem if it could not be."""
-    self._guard(self._manager.wait_until_finished, None)
+  def wait(self) -> int | None:
+    """The latest step, once all that was saved is on disk; raises Problem if it could not be."""
+    self._guard(self._manager.wait_until_finished)
+    return self.latest_step()
 
   def close(self):
-    self._guard(self._manager.close, None)
+    self._guard(self._manager.close)
 
-  def _guard(self, action, step):
+  def _guard(self, action):
     try:
       return action()
     except Exception as error:  # orbax and tensorstore raise ValueError, OSError and others for a full disk
-      kept = self.latest_step()
-      what = 'the last' if step is None else f'the step {step}'
-      left = 'there is none before it' if kept is None else f'that of step {kept} is kept'
-      raise Problem(f'{self.directory}: cannot save {what} checkpoint ({_reason(error)}); {left}; free space, then run '
-                    'the same command again') from error
+      self._fail(_reason(error))
+
+  def _fail(self, reason: str):
+    kept = self.latest_step()
+    left = 'there is none before' if kept is None else f'that of step {kept} is kept'
+    raise Problem(f'{self.directory}: cannot save a checkpoint ({reason}); {left}; free space, then run the same '
+                  'command again')
 
   def _guard_read(self, action, step):
     try:

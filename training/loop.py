@@ -138,7 +138,7 @@ class Loop:
                     metrics={name: value for name, value in means.items() if math.isfinite(value)})
     if int(first_bad) != NEVER or not all(map(math.isfinite, means.values())):
       at = int(first_bad) if int(first_bad) != NEVER else f'{start + 1} to {step}'
-      kept = self.checkpoints and self.checkpoints.latest_step()
+      kept = self.checkpoints and self.checkpoints.wait()
       raise Problem(f'the loss is not finite at step {at}: training has diverged; '
                     + (f'the checkpoint of step {kept} is kept; ' if kept else 'no checkpoint was made before; ')
                     + 'lower the learning rate or look at the data, and use another --workdir')

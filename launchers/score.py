@@ -1,0 +1,73 @@
+"""Derives every record again, from tapes alone.
+
+  python -m launchers.score --workdir=runs/digits     one run, or a set of runs made with --runs
+  python -m launchers.score --check=DIR               reviews a tree of DAWNBench entries, anybody's
+
+Exit status: 0 target reached (for a set: all runs are there), 1 error, 2 wrong flag, 3 target not reached.
+"""
+from pathlib import Path
+
+from absl import flags
+
+from launchers import command
+from scoring import dawnbench, ledger, record, statistics, tape as tapes
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string('workdir', None, 'folder of a run, or of a set of runs')
+flags.DEFINE_string('check', None, 'folder of DAWNBench entries to review')
+flags.DEFINE_string('author', '', 'for a DAWNBench entry, where the tape names none')
+flags.DEFINE_string('author_email', '', 'for a DAWNBench entry, where the tape names none')
+
+
+def score_run(workdir: Path) -> int:
+  """Writes and prints the records of one run; the exit status."""
+  events = tapes.read(workdir)
+  files, refused = record.write(events, workdir, author=FLAGS.author, author_email=FLAGS.author_email)
+  made = record.record(events)
+  print(record.table(made) + f"records   {', '.join(str(f) for f in files)}")
+  if refused:
+    print(f'dawnbench {refused}')
+  return command.REACHED if made['reached'] else command.NOT_REACHED
+
+
+def score_set(runs_dir: Path) -> int:
+  """Writes the records of every run of a set and their summary; the exit status."""
+  found = ledger.rows(runs_dir)
+  for row in found:
+    if row['status'] != 'missing':
+      record.write(tapes.read(runs_dir / row['run']), runs_dir / row['run'], author=FLAGS.author,
+                   author_email=FLAGS.author_email)
+  print(statistics.table(ledger.summarize(runs_dir)), end='')
+  print(f"records   {runs_dir / 'summary.json'} and those of each run")
+  unfinished = [row['run'] for row in found if row['status'] != 'complete']
+  if unfinished:
+    command.fail(f"{runs_dir}: of {len(found)} runs, {', '.join(unfinished)} did not end; they count as failures")
+  return command.ERROR if unfinished else 0
+
+
+def check(root: Path) -> int:
+  """Reviews a tree of DAWNBench entries; the exit status."""
+  report = dawnbench.check_tree(root)
+  for line in report.problems:
+    print(f'problem: {line}')
+  for line in report.warnings:
+    print(f'warning: {line}')
+  print(f'{report.entries} entries, {len(report.problems)} problems, {len(report.warnings)} warnings')
+  return command.ERROR if report.problems else 0
+
+
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv, doc):
+    return 0
+  command.parse(argv)
+  if bool(FLAGS.workdir) == bool(FLAGS.check):
+    command.fail('give either --workdir=RUN or --check=ENTRIES')
+    return command.USAGE
+  if FLAGS.check:
+    return check(Path(FLAGS.check).expanduser())
+  workdir = Path(FLAGS.workdir).expanduser()
+  return score_set(workdir) if (workdir / 'ledger.jsonl').exists() else score_run(workdir)
+
+
+if __name__ == '__main__':
+  command.run(main, __doc__)

@@ -1,0 +1,172 @@
+"""The main job, as a person does it: train, many times, and derive the records again."""
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scoring import ledger, mlperf, record, tape as tapes
+from tests.launchers.running import DIGITS, ROOT, finish, launch, one_line, read_json, start, train
+
+SHORT = ('--config.num_epochs=2', '--config.stop=end', '--config.target_accuracy=0.5')
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory):
+  """One run of the smallest config to its target."""
+  workdir = tmp_path_factory.mktemp('digits')
+  begin = time.time()
+  process = start('train', f'--config={DIGITS}', f'--workdir={workdir}', '--usd_per_hour=3.6')
+  done = finish(process)
+  assert done.returncode == 0, done.stderr
+  return workdir, done, time.time() - begin
+
+
+def test_the_smallest_config_reaches_its_target_and_prints_its_record(run):
+  workdir, done, _ = run
+  made = read_json(workdir / 'record.json')
+  assert made['reached'] and made['metric'] >= 0.98 and made['num_evaluated'] == 364
+  assert len(done.stdout.splitlines()) <= 12 and 'REACHED' in done.stdout
+  dawnbench = made['seconds_to_target']['dawnbench']
+  assert made['cost_usd']['dawnbench'] == pytest.approx(dawnbench * 3.6 / 3600, abs=1e-6)
+  assert not (workdir / 'dawnbench').exists() and 'no board for digits' in done.stdout
+
+
+def test_the_spans_cover_the_wall_time_of_the_process(run):
+  workdir, _, wall_seconds = run
+  covered = sum(read_json(workdir / 'record.json')['seconds_by_span'].values())
+  assert abs(wall_seconds - covered) <= max(0.01 * wall_seconds, 0.15)  # a busy machine starts processes late
+
+
+def test_the_first_line_says_what_ran(run):
+  first = tapes.read(run[0])[0]
+  assert first['versions']['jax'] and first['hardware']['device_count'] >= 1
+  assert first['config'].startswith('seed = ') and first['git_commit'] and first['git_dirty'] in (True, False)
+  assert first['hyperparameters']['opt_base_learning_rate'] == 0.01
+
+
+def test_records_are_derived_again_byte_for_byte_without_jax(run, tmp_path):
+  workdir, _, _ = run
+  shutil.copy(workdir / 'tape.jsonl', tmp_path)
+  block = "import sys; sys.modules.update(dict.fromkeys(['jax', 'flax', 'optax', 'orbax', 'numpy']))\n"
+  done = subprocess.run([sys.executable, '-c', f'{block}sys.argv[1:] = ["--workdir={tmp_path}"]\n'
+                         'import runpy; runpy.run_module("launchers.score", run_name="__main__")'],
+                        cwd=ROOT, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  for name in ('record.json', 'result_0.txt'):
+    assert (tmp_path / name).read_bytes() == (workdir / name).read_bytes()
+
+
+def test_the_log_passes_the_real_checker(run, tmp_path):
+  done = subprocess.run([sys.executable, '-m', 'mlperf_logging.compliance_checker', '--werror', '--ruleset', '4.0.0',
+                         '--config', ROOT / 'scoring' / 'rules' / 'cifar.yaml', '--log_output', tmp_path / 'log',
+                         run[0] / 'result_0.txt'], capture_output=True, text=True, cwd=tmp_path)
+  assert 'SUCCESS' in done.stdout + done.stderr, done.stdout + done.stderr
+
+
+def test_evaluation_only_repeats_the_metric_and_changes_nothing(run):
+  workdir, _, _ = run
+  before = (workdir / 'tape.jsonl').read_bytes()
+  done = train(workdir, '--eval_only')
+  assert done.returncode == 0, done.stderr
+  printed, made = json.loads(done.stdout), read_json(workdir / 'record.json')
+  assert (printed['accuracy'], printed['step']) == (made['metric'], made['step'])
+  assert (workdir / 'tape.jsonl').read_bytes() == before
+
+
+def test_tensorboard_gets_the_metrics(run):
+  assert list((run[0] / 'tensorboard').glob('events.out.tfevents.*'))[0].stat().st_size > 500
+
+
+def test_a_machine_without_the_optional_packages_trains(tmp_path):
+  names = ['tensorboardX', 'tensorflow', 'tensorflow_datasets', 'grain', 'mlperf_logging', 'torch', 'sklearn']
+  (tmp_path / 'sitecustomize.py').write_text(
+      'import sys\nclass Block:\n  def find_spec(self, name, path=None, target=None):\n'
+      f'    if name in {names}:\n      raise ModuleNotFoundError(name)\nsys.meta_path.insert(0, Block())\n')
+  done = train(tmp_path / 'run', *SHORT, env={'PYTHONPATH': str(tmp_path)})
+  assert done.returncode == 0, done.stderr
+  assert not (tmp_path / 'run' / 'tensorboard').exists()
+
+
+def test_a_schedule_that_ends_below_the_target_has_its_own_status(tmp_path):
+  done = train(tmp_path, '--config.num_epochs=1', '--config.target_accuracy=1.0')
+  assert done.returncode == 3 and 'NOT REACHED' in done.stdout
+  assert 'aborted' in (tmp_path / 'result_0.txt').read_text()
+
+
+def test_a_terminal_gets_one_live_line(tmp_path):
+  parent, child = pty.openpty()
+  process = subprocess.Popen([sys.executable, '-m', 'launchers.train', f'--config={DIGITS}', f'--workdir={tmp_path}',
+                              *SHORT, '--log_every_steps=4'], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=child)
+  assert process.wait(240) == 0
+  os.close(child)
+  text = os.read(parent, 65536).decode()
+  os.close(parent)
+  live = [part for part in text.split('\r\x1b[K') if part.startswith('step ')]
+  assert len(live) >= 6
+  assert all(word in live[-1] for word in ('samples/s', 'accuracy', 'loss', 'to target <='))
+
+
+def test_runs_are_all_recorded_and_a_dropped_one_shows(tmp_path):
+  runs = tmp_path / 'runs'
+  done = train(runs, *SHORT, '--runs=3', '--config.seed=5')
+  assert done.returncode == 0, done.stderr
+  summary = read_json(runs / 'summary.json')
+  assert (summary['n'], summary['reached']) == (3, 3)
+  assert [tapes.read(runs / f'run_00{i}')[0]['seed'] for i in range(3)] == [5, 6, 7]
+  entries = ledger.read(runs)
+  assert [(e['run'], e['event']) for e in entries] == [(f'run_00{i}', e) for i in range(3) for e in ('begin', 'end')]
+  before = {p: p.read_bytes() for p in runs.rglob('*') if p.is_file()}
+  assert train(runs, *SHORT, '--runs=3', '--config.seed=5').returncode == 0
+  assert launch('score', f'--workdir={runs}').returncode == 0
+  assert {p: p.read_bytes() for p in runs.rglob('*') if p.is_file()} == before
+  shutil.rmtree(runs / 'run_001')
+  done = launch('score', f'--workdir={runs}')
+  assert done.returncode == 1 and 'run_001' in one_line(done.stderr)
+  summary = read_json(runs / 'summary.json')
+  assert (summary['n'], summary['reached']) == (3, 2)
+
+
+def test_a_failing_run_is_recorded_and_the_next_one_begins(tmp_path):
+  done = train(tmp_path, '--runs=2', '--config.peak_learning_rate=1e30')
+  assert done.returncode == 1
+  summary = read_json(tmp_path / 'summary.json')
+  assert (summary['n'], summary['reached']) == (2, 0)
+  assert [r['status'] for r in summary['runs']] == ['failed', 'failed']
+
+
+def test_a_set_goes_on_where_it_was_stopped_and_adds_runs(tmp_path):
+  assert train(tmp_path, *SHORT, '--runs=2').returncode == 0
+  tape = (tmp_path / 'run_000' / 'tape.jsonl').read_bytes()
+  assert train(tmp_path, *SHORT, '--runs=3').returncode == 0
+  assert (tmp_path / 'run_000' / 'tape.jsonl').read_bytes() == tape
+  assert read_json(tmp_path / 'summary.json')['n'] == 3
+  done = train(tmp_path, *SHORT)
+  assert done.returncode == 1 and 'set of runs' in one_line(done.stderr)
+
+
+def test_help_lists_the_flags():
+  for module in ('train', 'score'):
+    done = launch(module, '--help')
+    assert done.returncode == 0 and '--workdir' in done.stdout
+  done = launch('train', f'--config={DIGITS}', '--help')
+  assert '--config.batch_size' in done.stdout
+
+
+def test_score_checks_entries_and_refuses_what_is_not_there(tmp_path):
+  done = launch('score', f'--check={tmp_path}')
+  assert done.returncode == 1 and '0 entries' in done.stdout
+  done = launch('score', f'--workdir={tmp_path / "nothing"}')
+  assert done.returncode == 1 and 'cannot read the tape' in one_line(done.stderr)
+  assert launch('score').returncode == 2
+
+
+def test_records_match_what_the_library_derives(run):
+  workdir, _, _ = run
+  events = tapes.read(workdir)
+  assert read_json(workdir / 'record.json') == json.loads(json.dumps(record.record(events)))
+  assert (workdir / 'result_0.txt').read_text() == mlperf.text(events)
