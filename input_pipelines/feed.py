@@ -6,18 +6,21 @@ from collections.abc import Callable, Iterator
 
 
 class Feed:
-  """Iterates over `place(batch)` for each batch, made `depth` ahead by one thread; measures what it kept waiting.
+  """Iterates over `place(batch)` for each batch, and measures what it kept waiting.
 
-  `wait_seconds` is the time that the consumer waited for input. An exception in the thread is raised where the batch
-  was due. Leaving its `with` block ends the thread.
+  `wait_seconds` is the time that the consumer waited for input. Batches are made `depth` ahead by a thread; with depth
+  0 where they are due, which is quicker when they cost next to nothing. An exception is raised where the batch was due.
+  Leaving its `with` block ends the thread.
   """
 
   def __init__(self, batches: Iterator, place: Callable, depth: int = 2):
     self.wait_seconds = 0.0
+    self._placed = map(place, batches)
     self._queue = queue.Queue(depth)
     self._closed = threading.Event()
-    self._thread = threading.Thread(target=self._work, args=(batches, place), daemon=True, name='feed')
-    self._thread.start()
+    self._thread = threading.Thread(target=self._work, daemon=True, name='feed') if depth else None
+    if self._thread:
+      self._thread.start()
 
   def _put(self, item):
     while not self._closed.is_set():
@@ -26,10 +29,10 @@ class Feed:
       except queue.Full:
         continue
 
-  def _work(self, batches, place):
+  def _work(self):
     try:
-      for batch in batches:
-        self._put((place(batch), None))
+      for batch in self._placed:
+        self._put((batch, None))
         if self._closed.is_set():
           return
       self._put((None, StopIteration()))
@@ -41,10 +44,13 @@ class Feed:
 
   def __next__(self):
     begin = time.perf_counter()
-    batch, error = self._queue.get()
-    self.wait_seconds += time.perf_counter() - begin
+    try:
+      if self._thread is None:
+        return next(self._placed)
+      batch, error = self._queue.get()
+    finally:
+      self.wait_seconds += time.perf_counter() - begin
     if error is not None:
-      self._put((batch, error))  # it stays ended, or broken
       raise error
     return batch
 
@@ -53,4 +59,5 @@ class Feed:
 
   def __exit__(self, *_):
     self._closed.set()
-    self._thread.join()
+    if self._thread:
+      self._thread.join()

@@ -10,7 +10,8 @@ from pathlib import Path
 from absl import flags
 
 from launchers import command
-from scoring import dawnbench, ledger, record, statistics, tape as tapes
+from scoring import dawnbench, ledger, record, statistics
+from scoring import tape as tapes
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('workdir', None, 'folder of a run, or of a set of runs')

@@ -1,8 +1,10 @@
 """State and tape saved together, as one value, by orbax: a clock that does not survive preemption is not a clock."""
+import hashlib
 import logging
 import shutil
 
 import jax
+import numpy as np
 
 from scoring import tape as tapes
 from scoring.problem import Problem
@@ -109,3 +111,12 @@ def _reason(error: BaseException) -> str:
       return 'No space left on device'
     error, last = error.__cause__ or error.__context__, error
   return (str(last).splitlines() or [type(last).__name__])[0][:200]
+
+
+def sha256(tree) -> str:
+  """Digest of every array of a tree by path, type, shape and bytes, in the order of the paths: equal means bitwise."""
+  digest = hashlib.sha256()
+  leaves = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))[0]
+  for path, x in sorted((jax.tree_util.keystr(path), np.asarray(x)) for path, x in leaves):
+    digest.update(f'{path} {x.dtype} {x.shape}\n'.encode() + np.ascontiguousarray(x).tobytes())
+  return digest.hexdigest()

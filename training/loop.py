@@ -5,12 +5,10 @@ the devices once a chunk. On accelerators, resident data run a whole chunk insid
 are dispatched one by one with a bounded number in flight.
 """
 import collections
-import dataclasses
-import hashlib
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -21,41 +19,14 @@ from scoring import clocks
 from scoring.problem import Problem
 from scoring.tape import Tape, effective
 from training import mesh as meshes
-from training.checkpoint import Checkpoints
+from training.checkpoint import Checkpoints, sha256
+from training.chunks import NEVER, Cadence, chunks, every
 from training.config import Config
-from training.programs import NEVER, Programs, compile_all
+from training.programs import Programs, cache_counter, compile_all
 from training.step import State
 from training.task import Task
 
 IN_FLIGHT = 2  # steps dispatched ahead of the device; more only costs memory
-
-
-@dataclasses.dataclass(frozen=True)
-class Cadence:
-  """What the launcher decides: it changes the record, never the result. 0 means never.
-
-  Attributes:
-    log_every_steps: how often the host looks at the device between evaluations.
-    checkpoint_every_steps: how often to save besides at the end; None: after each evaluation.
-    profile: steps (start, stop) to trace into `profile_dir`.
-  """
-  log_every_steps: int = 100
-  checkpoint_every_steps: int | None = None
-  profile: tuple[int, int] | None = None
-  profile_dir: str = ''
-
-
-def chunks(start: int, stop: int, *events: Callable[[int], int]) -> Iterator[tuple[int, int]]:
-  """Ranges (first, last) that cover start..stop, cut at each event; an event maps a step to its next one, >= step."""
-  while start < stop:
-    end = min([stop, *(event(start + 1) for event in events)])
-    yield start, end
-    start = end
-
-
-def every(steps: int) -> Callable[[int], int]:
-  """The event at each multiple of `steps`; 0 is never."""
-  return lambda step: -(-step // steps) * steps if steps else NEVER
 
 
 class Loop:
@@ -86,7 +57,7 @@ class Loop:
   # -- before the first step
 
   def compile(self) -> Programs:
-    cache = _cache_counter()
+    cache = cache_counter()
     with self.tape.span('compile') as result:
       self.chunk_steps = max(b - a for a, b in chunks(0, self.task.num_steps, *self.events()))
       self.programs = compile_all(self.task, self.mesh, microbatches=self.config.gradient_accumulation_steps,
@@ -149,7 +120,7 @@ class Loop:
     data, sharding = self.task.data[split], meshes.by_row(self.mesh)
     if isinstance(data, Resident):
       rows = zip(*data.order.rows(start, stop))
-      return Feed(rows, lambda row: (self.arrays[split], meshes.place(row, sharding)))
+      return Feed(rows, lambda row: (self.arrays[split], meshes.place(row, sharding)), depth=0)
     return Feed(data.batches(start, stop), lambda batch: (meshes.place_rows(dict(batch), sharding),))
 
   def _from_host(self, carry, start: int, stop: int):
@@ -285,25 +256,8 @@ class Preempted(Exception):
   """The run was asked to stop; it has saved itself at step `args[0]` where checkpoints are kept."""
 
 
-def sha256(tree) -> str:
-  """Digest of every array of a tree by path, type, shape and bytes, in the order of the paths: equal means bitwise."""
-  digest = hashlib.sha256()
-  leaves = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))[0]
-  for path, x in sorted((jax.tree_util.keystr(path), np.asarray(x)) for path, x in leaves):
-    digest.update(f'{path} {x.dtype} {x.shape}\n'.encode() + np.ascontiguousarray(x).tobytes())
-  return digest.hexdigest()
-
-
-def _cache_counter():
-  """Counts the compilation cache's hits and misses from now on: () -> {'cache_hits': n, 'cache_misses': n}."""
-  counts = collections.Counter()
-  listener = lambda name, **_: counts.update([name.rpartition('/')[2]])
-  jax.monitoring.register_event_listener(listener)
-  return lambda: {name: counts[name] for name in ('cache_hits', 'cache_misses')}
-
-
 def run(task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoints | None = None,
-        cadence: Cadence = Cadence(), preempted: Callable[[], bool] = lambda: False,
+        cadence: Cadence | None = None, preempted: Callable[[], bool] = lambda: False,
         device_loop: bool | None = None) -> State:
   """Trains `task` until its target or the end of its schedule, and records all of it on `tape`.
 
@@ -320,7 +274,7 @@ def run(task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoint
     Problem: training diverged, an evaluation was not exact, or the data or the disk ended.
     Preempted: `preempted` said so.
   """
-  loop = Loop(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence, preempted=preempted,
+  loop = Loop(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence or Cadence(), preempted=preempted,
               device_loop=device_loop)
   process = [e for e in tape.events if e['event'] == 'process'][-1]
   step = (process.get('resumed') or {'step': 0})['step']

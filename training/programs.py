@@ -2,6 +2,7 @@
 
 The same functions serve a real mesh and that of a topology that is only described, since nothing here needs values.
 """
+import collections
 import functools
 import hashlib
 import re
@@ -15,10 +16,10 @@ import numpy as np
 
 from input_pipelines.source import Resident
 from training import mesh as meshes
+from training.chunks import NEVER
 from training.step import all_finite, init_state, make_eval_step, make_train_step
 from training.task import Task
 
-NEVER = np.iinfo(np.int32).max
 SCALAR = jax.ShapeDtypeStruct((), jnp.int32)
 SEED = jax.ShapeDtypeStruct((), jnp.uint32)
 
@@ -170,3 +171,11 @@ def data_init_program(task: Task):
     params = model_state.pop('params')
     return type(state)(state.step, params, model_state, task.optimizer.init(params))
   return data_init
+
+
+def cache_counter():
+  """Counts the compilation cache's hits and misses from now on: () -> {'cache_hits': n, 'cache_misses': n}."""
+  counts = collections.Counter()
+  listener = lambda name, **_: counts.update([name.rpartition('/')[2]])
+  jax.monitoring.register_event_listener(listener)
+  return lambda: {name: counts[name] for name in ('cache_hits', 'cache_misses')}

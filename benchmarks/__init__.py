@@ -1,0 +1,1 @@
+"""Ratios against named peers, one script each; every script ends with one line of JSON."""

@@ -1,0 +1,63 @@
+"""The shape of the house: how large its rooms are, and that imports run one way."""
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ('launchers', 'references', 'training', 'input_pipelines', 'scoring')
+ABOVE = {'scoring': (), 'training': ('input_pipelines', 'scoring'), 'input_pipelines': ('scoring',),
+         'references': ('training', 'input_pipelines', 'scoring'),
+         'launchers': ('references', 'training', 'input_pipelines', 'scoring')}
+FILES = [p for room in ROOMS for p in sorted((ROOT / room).rglob('*.py'))]
+
+
+def code_lines(path: Path) -> int:
+  """Lines that hold code: no blank ones, comments or docstrings."""
+  text = path.read_text()
+  lines = set()
+  for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    if token.type not in (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT,
+                          tokenize.ENDMARKER):
+      lines.update(range(token.start[0], token.end[0] + 1))
+  for node in ast.walk(ast.parse(text)):
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+      lines.difference_update(range(node.lineno, node.end_lineno + 1))
+  return len(lines)
+
+
+def test_the_core_can_be_read_in_an_evening():
+  core = [p for p in FILES if p.relative_to(ROOT).parts[0] in ('training', 'scoring')]
+  assert sum(map(code_lines, core)) <= 1500
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_file_is_long_and_imports_run_one_way(path):
+  text = path.read_text()
+  assert len(text.splitlines()) <= 300
+  room = path.relative_to(ROOT).parts[0]
+  for node in ast.walk(ast.parse(text)):
+    names = ([node.module] if isinstance(node, ast.ImportFrom) else
+             [alias.name for alias in node.names] if isinstance(node, ast.Import) else [])
+    for name in names:
+      top = (name or '').split('.')[0]
+      if top in ROOMS:
+        assert top == room or top in ABOVE[room], f'{path} imports {name}'
+      if room == 'scoring':
+        assert top not in ('jax', 'flax', 'optax', 'orbax', 'numpy'), f'{path} imports {name}'
+      if top == 'flax':
+        assert room == 'references' and path.name == 'model.py', f'{path} imports flax'
+
+
+def test_no_function_needs_scrolling():
+  for path in FILES:
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.FunctionDef):
+        assert node.end_lineno - node.lineno < 60, f'{path}: {node.name}'
+
+
+def test_every_folder_has_a_readme():
+  for room in (*ROOMS, 'references/cifar', 'benchmarks', 'results', 'tests'):
+    assert (ROOT / room / 'README.md').is_file(), room
