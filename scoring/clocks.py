@@ -74,7 +74,7 @@ def seconds(events, clock: Clock, until: str = 'target_reached') -> float | None
       return None
     end = final['time']
   elif until == 'end':
-    final, end = None, events[-1]['time']
+    final, end = (evaluations(events) or [None])[-1], events[-1]['time']
   else:
     raise Problem(f"until={until!r}: a clock stops at 'target_reached' or at 'end'")
   return seconds_at(events, clock, end, final)

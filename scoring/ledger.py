@@ -62,8 +62,8 @@ def rows(runs_dir) -> list[dict]:
   runs_dir = Path(runs_dir)
   names = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
   numbers = [n for n in map(_number, names) if n is not None]
-  # a gap in the numbers is a run that is missing
-  return [_row(runs_dir / run_name(n)) for n in range(min(numbers), max(numbers) + 1)] if numbers else []
+  # a set begins with run 0, and a gap in the numbers is a run that is missing
+  return [_row(runs_dir / run_name(n)) for n in range(max(numbers, default=-1) + 1)]
 
 
 def _row(workdir: Path) -> dict:

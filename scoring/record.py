@@ -17,6 +17,7 @@ NOTICE = ('Made by Daybreak. Not an official MLPerf result: not submitted to nor
           'DAWNBench closed in 2020.')
 COPIED = ('benchmark', 'model', 'target', 'seed', 'tricks', 'hardware', 'versions', 'xla_flags', 'git_commit',
           'git_dirty', 'command', 'config', 'price', 'hyperparameters')
+RESUMABLE = ('hardware', 'price', 'versions', 'xla_flags', 'git_commit', 'git_dirty')  # may change at a restart
 
 
 def _rounded(values: dict) -> dict:
@@ -26,6 +27,7 @@ def _rounded(values: dict) -> dict:
 def record(events) -> dict:
   """The record of one run, as JSON.
 
+  `mixed` names what was not the same in all processes of a run that was restarted: a run on two machines has no price.
   Its times are in seconds by each clock (`scoring.clocks`) and by span; `seconds_to_target` and `cost_usd` are null
   where the target was not reached, or no price is known.
   """
@@ -36,6 +38,9 @@ def record(events) -> dict:
   to_target = {c.name: clocks.seconds(events, c) for c in clocks.CLOCKS}
   result = next((e for e in reversed(kept) if e['event'] == 'result'), {})
   compiles = [e for e in events if e['event'] == 'compile' and e.get('edge') == 'stop']
+  processes = [e for e in events if e['event'] == 'process']
+  mixed = [name for name in RESUMABLE if any(p.get(name) != first.get(name) for p in processes)]
+  price = None if 'hardware' in mixed or 'price' in mixed else first['price']
   start = next((e['time'] for e in events if e['event'] == 'run_start'), None)
   return {
       'notice': NOTICE, 'fixture': bool(first.get('fixture')), **{name: first[name] for name in COPIED},
@@ -47,13 +52,13 @@ def record(events) -> dict:
       'seconds_to_target': _rounded(to_target),
       'seconds_until_end': _rounded({c.name: clocks.seconds(events, c, until='end') for c in clocks.CLOCKS}),
       'seconds_by_span': _rounded(clocks.seconds_by_span(events)), 'goodput': _rounded(clocks.goodput(events)),
-      'cost_usd': _rounded({name: cost.cost_usd(value, first['price']) for name, value in to_target.items()}),
+      'cost_usd': _rounded({name: cost.cost_usd(value, price) for name, value in to_target.items()}),
       'init': {'seconds': None if start is None else round(start - first['time'], 6),
                'untimed_limit_seconds': clocks.UNTIMED_INIT_SECONDS[first['division']]},
       'compilation_cache': [{k: e[k] for k in ('cache_hits', 'cache_misses')} for e in compiles],
       'program_sha256': compiles[-1]['program_sha256'] if compiles else None,
       'parameters_sha256': result.get('parameters_sha256'), 'state_sha256': result.get('state_sha256'),
-      'restarts': sum(e['event'] == 'process' for e in events) - 1,
+      'restarts': len(processes) - 1, 'mixed': mixed,
       'started': datetime.datetime.fromtimestamp(int(first['time']), datetime.UTC).isoformat(),
       'evaluations': [{**{k: e[k] for k in ('step', 'epoch', 'samples', 'metrics', 'num_evaluated')},
                        'seconds': _rounded({c.name: clocks.seconds_at(events, c, e['time'], e)
@@ -121,7 +126,8 @@ def table(made: dict) -> str:
       + value,
       f"seconds   {times(made['seconds_to_target'])}",
       f"spans     {times(dict(spent))}",
-      f"compiled  {compiled}, restarts {made['restarts']}, status {made['status']}",
+      f"compiled  {compiled}, restarts {made['restarts']}, status {made['status']}"
+      + (f", not the same throughout: {', '.join(made['mixed'])}" if made['mixed'] else ''),
       f"cost      {bill}",
       f"params    sha256 {(made['parameters_sha256'] or 'none')[:16]}",
   ]) + '\n'

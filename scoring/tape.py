@@ -188,6 +188,11 @@ class Tape:
           for sink in self.sinks:
             sink(event)
 
+  def close(self):
+    """Closes the file; the tape stays readable in memory."""
+    if self._file is not None:
+      self._file.close()
+
   def sync(self):
     """Makes the tape durable against loss of power, not only of the process."""
     if self._file is not None:

