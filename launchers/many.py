@@ -45,21 +45,33 @@ def train(config, runs_dir: Path, argv: list[str]) -> int:
     flags_of_run = [*_child_flags(argv), f'--workdir={workdir}', f'--config.seed={seed}']
     if checkpoint_dir:
       flags_of_run.append(f'--checkpoint_dir={checkpoint_dir}/{name}')
-    print(f'--- {name} of {number_of_runs}, seed {seed}', file=sys.stderr, flush=True)
     ledger.append(runs_dir, run=name, event='begin', seed=seed, time=time.time())
     status = _run(flags_of_run)
+    print(_line(workdir, seed, status), flush=True)
     ledger.append(runs_dir, run=name, event='end', exit_status=status, time=time.time())
     if status in (command.USAGE, command.PREEMPTED, command.INTERRUPTED, -signal.SIGINT):
       return abs(status)
     worst = max(worst, status not in (command.REACHED, command.NOT_REACHED))
-  print(statistics.table(ledger.summarize(runs_dir)), end='')
+  print(statistics.table(ledger.summarize(runs_dir)))
   print(f'records   {runs_dir / "summary.json"}')
   return command.ERROR if worst else 0
 
 
+def _line(workdir: Path, seed: int, status: int) -> str:
+  """What became of a run, in one line."""
+  events = tapes.read(workdir) if (workdir / 'tape.jsonl').exists() else []
+  if not events:
+    return f'{workdir.name}  seed {seed}  exit status {status}, no tape'
+  made = record.record(events)
+  value = 'no evaluation' if made['metric'] is None else f"{made['target']['metric']} {made['metric']:.4f}"
+  seconds = made['seconds_to_target']['dawnbench']
+  return (f"{workdir.name}  seed {seed}  {made['status']}  {'REACHED' if made['reached'] else 'NOT REACHED'}  {value}  "
+          f"step {made['step']}  dawnbench " + ('-' if seconds is None else f'{seconds:.2f} s'))
+
+
 def _run(arguments: list[str]) -> int:
-  """Runs one training process, passing SIGTERM on to it."""
-  child = subprocess.Popen([sys.executable, '-m', 'launchers.train', *arguments])
+  """Runs one training process, passing SIGTERM on to it; its record is printed as one line later."""
+  child = subprocess.Popen([sys.executable, '-m', 'launchers.train', *arguments], stdout=subprocess.DEVNULL)
   signal.signal(signal.SIGTERM, lambda *_: child.terminate())
   while True:
     try:

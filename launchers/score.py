@@ -38,7 +38,7 @@ def score_set(runs_dir: Path) -> int:
     if row['status'] != 'missing':
       record.write(tapes.read(runs_dir / row['run']), runs_dir / row['run'], author=FLAGS.author,
                    author_email=FLAGS.author_email)
-  print(statistics.table(ledger.summarize(runs_dir)), end='')
+  print(statistics.table(ledger.summarize(runs_dir)))
   print(f"records   {runs_dir / 'summary.json'} and those of each run")
   unfinished = [row['run'] for row in found if row['status'] != 'complete']
   if unfinished:

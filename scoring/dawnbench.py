@@ -84,8 +84,8 @@ def entry(events, *, author: str = '', author_email: str = '') -> tuple[str, dic
   header = events[0] if events else {}
   board, submitter = BOARDS.get(header.get('benchmark')), header.get('submitter') or {}
   if board is None:
-    raise Problem(f'DAWNBench has no board for {header.get("benchmark")}; its boards are {", ".join(sorted(BOARDS))}: '
-                  'ask for another record of this run')
+    raise Problem(f'there is no board for {header.get("benchmark")}: DAWNBench had {", ".join(sorted(BOARDS))}; '
+                  'record.json is the record of this run')
   author, email = author or submitter.get('author'), author_email or submitter.get('author_email')
   if not author or not email:
     raise Problem("a DAWNBench entry needs its author's name and email; give train or score --author and "

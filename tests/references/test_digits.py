@@ -13,7 +13,8 @@ from input_pipelines import digits
 from references.cifar.configs.digits import get_config
 from references.cifar.task import adamw
 from scoring.problem import Problem
-from training import config as configs, step
+from training import config as configs
+from training import step
 from training.task import Keys
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -22,12 +23,10 @@ GOLDEN = Path(__file__).parent / 'golden'
 def describe(task) -> str:
   """Every parameter with its shape and whether weight decay reaches it."""
   params = step.init_state(task, np.uint32(0)).params
-  moved, _ = task.optimizer.update(jax.tree.map(jnp.zeros_like, params), task.optimizer.init(params),
-                                   jax.tree.map(jnp.ones_like, params))
-  del moved  # at step 0 the learning rate is 0: look at the second update
+  zeros, ones = (jax.tree.map(f, params) for f in (jnp.zeros_like, jnp.ones_like))
   state = task.optimizer.init(params)
-  for _ in range(2):
-    moved, state = task.optimizer.update(jax.tree.map(jnp.zeros_like, params), state, jax.tree.map(jnp.ones_like, params))
+  for _ in range(2):  # at step 0 the learning rate is 0: look at the second update
+    moved, state = task.optimizer.update(zeros, state, ones)
   lines = []
   for path, x in jax.tree_util.tree_flatten_with_path(params)[0]:
     update = moved
@@ -112,7 +111,8 @@ def test_keys_belong_to_the_record_and_not_to_its_row():
 def test_the_learning_rate_rises_and_falls_as_the_log_says():
   task = get_config().make_task('')
   h = task.hyperparameters
-  assert (h['opt_learning_rate_warmup_steps'], h['opt_learning_rate_training_steps']) == (33, task.num_steps) == (33, 165)
+  assert h['opt_learning_rate_warmup_steps'] == 33
+  assert h['opt_learning_rate_training_steps'] == task.num_steps == 165
   h = {**h, 'opt_adamw_weight_decay': 0.0}
   optimizer, params = adamw(h), {'w': jnp.ones((2, 2))}
   state, rates = optimizer.init(params), []
