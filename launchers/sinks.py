@@ -32,7 +32,7 @@ class Progress:
       self._end(f"resumed from step {event['resumed']['step']}")
     elif name == 'train' and edge == 'start':
       self._train = event
-      self._begin = self._begin or event
+      self._begin, self._shown = self._begin or event, self._shown or event['time']
     elif name == 'train' and edge == 'stop':
       spent = event['time'] - self._train['time']
       self._rate = f"  {(event['samples'] - self._train['samples']) / spent:,.0f} samples/s" if spent > 0 else ''

@@ -429,7 +429,7 @@ def test_a_squad_tape_at_their_readmes_stale_threshold_has_no_entry():
 
 
 @pytest.mark.parametrize('changes,message', [
-    ({'benchmark': 'digits'}, 'DAWNBench has no board for digits;'),
+    ({'benchmark': 'digits'}, 'there is no board for digits: DAWNBench had'),
     ({'submitter': {'author': '', 'author_email': 'a@example.org'}}, '--author and --author_email'),
     ({'submitter': {'author': 'A. Tester', 'author_email': ''}}, '--author and --author_email'),
     ({'submitter': None}, '--author and --author_email'),

@@ -1,8 +1,8 @@
 """Handwritten digits to 98 %: the smallest real thing that this suite trains.
 
-Trains a network of two groups of convolutions (65,000 parameters) on 1,433 images of 8 x 8 pixels that are part of the
-repository, for 15 epochs at most, and stops at the first evaluation, one after each epoch, at which 98 % of 364 held-out
-images are right.
+Trains a network of two groups of convolutions (65,000 parameters) on 1,433 images of 8 x 8 pixels that are part of
+the repository, for 15 epochs at most, and stops at the first evaluation, one after each epoch, at which 98 % of the
+364 held-out images are right.
 
 LETTER
 
