@@ -4,7 +4,8 @@ Trains a network of two groups of convolutions (65,000 parameters) on 1,433 imag
 the repository, for 15 epochs at most, and stops at the first evaluation, one after each epoch, at which 98 % of the
 364 held-out images are right.
 
-LETTER
+Expect about two seconds by DAWNBench's clock on two cores of an AMD EPYC, compiled programs read from a warm cache: of
+20 seeds all reached the target, in 33 to 88 steps of 128 images (tapes in results/digits_2core_epyc, 2026-11-23).
 
   python -m launchers.train --config=references/cifar/configs/digits.py --workdir=runs/digits
 """
