@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring import ledger, statistics, tape as tapes
+from scoring import ledger, statistics
+from scoring import tape as tapes
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = sorted(p.parent for p in (ROOT / 'results').glob('*/ledger.jsonl'))
