@@ -158,8 +158,8 @@ def test_eight_devices_train_as_one_does(kind):
 
 @pytest.mark.parametrize('microbatches', [1, 2])
 def test_eight_devices_train_digits_as_one_does(microbatches):
-  # a tenth of the recipe's learning rate: at the whole of it, one winner of a max-pool that rounding decides differently
-  # is amplified within 20 steps (seen with jax 0.12)
+  # a tenth of the recipe's learning rate: at the whole of it one max-pool winner that rounding decides otherwise is
+  # amplified within 20 steps (seen with jax 0.12)
   config = DigitsConfig(num_epochs=2, stop='end', eval_batch_size=64, gradient_accumulation_steps=microbatches,
                         peak_learning_rate=0.001)
   states = []
