@@ -119,25 +119,24 @@ class Loop:
     """What a program takes for each step: (arrays, row) of resident data, (batch,) of streamed data."""
     data, sharding = self.task.data[split], meshes.by_row(self.mesh)
     if isinstance(data, Resident):
-      rows = zip(*data.order.rows(start, stop))
-      return Feed(rows, lambda row: (self.arrays[split], meshes.place(row, sharding)), depth=0)
+      steps = (data.order.rows(step, step + 1) for step in range(start, stop))
+      return Feed(steps, lambda rows: (self.arrays[split], meshes.place(tuple(x[0] for x in rows), sharding)), depth=0)
     return Feed(data.batches(start, stop), lambda batch: (meshes.place_rows(dict(batch), sharding),))
 
   def _from_host(self, carry, start: int, stop: int):
     """Dispatches the steps one by one: (carry, the step reached, seconds that the host waited for input)."""
-    data, in_flight = self.task.data['train'], collections.deque()
-    with self.feed('train', start, stop) as feed:
-      for step in range(start, stop):
-        inputs = next(feed, None)
-        if inputs is None:
-          raise Problem(f'the training data ended before step {step}; prepare the data again')
-        carry, loss = self.programs.train[data.shape_at(step)](carry, *inputs, self.seed)
-        in_flight.append(loss)
-        if len(in_flight) > IN_FLIGHT:
-          in_flight.popleft().block_until_ready()
-        if self.preempted():
-          break
-      return carry, step + 1, feed.wait_seconds
+    data, in_flight, waited = self.task.data['train'], collections.deque(), self.inputs.wait_seconds
+    for step in range(start, stop):
+      inputs = next(self.inputs, None)
+      if inputs is None:
+        raise Problem(f'the training data ended before step {step}; prepare the data again')
+      carry, loss = self.programs.train[data.shape_at(step)](carry, *inputs, self.seed)
+      in_flight.append(loss)
+      if len(in_flight) > IN_FLIGHT:
+        in_flight.popleft().block_until_ready()
+      if self.preempted():
+        break
+    return carry, step + 1, self.inputs.wait_seconds - waited
 
   def _on_device(self, carry, start: int, stop: int):
     """Runs the steps in one compiled loop for each stretch of one shape; returns as `_from_host`."""
@@ -282,7 +281,9 @@ def run(task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoint
   state = loop.start(step)
   if not any(e['event'] == 'run_start' for e in tape.events):
     tape.event('run_start', step=step)
-  return loop.walk(loop.load(state), step)
+  state = loop.load(state)
+  with loop.feed('train', step, task.num_steps) as loop.inputs:  # one for the whole run: its workers start once
+    return loop.walk(state, step)
 
 
 def evaluate_checkpoint(task: Task, config: Config, mesh, checkpoints: Checkpoints,
