@@ -29,20 +29,21 @@ def parse(argv: list[str], *, known_only: bool = False):
     sys.exit(USAGE)
 
 
-def help_wanted(argv: list[str], doc: str) -> bool:
-  """Prints the command's own flags if asked to."""
-  if not {'--help', '-h', '--helpfull', '--helpshort'} & set(argv):
-    return False
+def help_wanted(argv: list[str]) -> bool:
+  return bool({'--help', '-h', '--helpfull', '--helpshort'} & set(argv))
+
+
+def print_help(doc: str) -> int:
+  """Prints what the command does and its own flags."""
   print(doc)
-  own = {**flags.FLAGS.flags_by_module_dict()}
   for module in ('__main__', sys.argv[0], 'training.config'):
-    for flag in own.get(module, ()):
+    for flag in flags.FLAGS.flags_by_module_dict().get(module, ()):
       print(f'  --{flag.name}={flag.default_as_str or flag.default}\n      {flag.help}')
-  return True
+  return REACHED
 
 
-def run(main: Callable[[list[str]], int], doc: str):
-  """Runs `main(argv)` and exits with the status it returns; a Problem becomes one line and status 1."""
+def run(main: Callable[[list[str], str], int], doc: str):
+  """Runs `main(argv, doc)` and exits with the status it returns; a Problem becomes one line and status 1."""
   try:
     status = main(sys.argv, doc)
   except Problem as problem:

@@ -6,9 +6,10 @@ import time
 from pathlib import Path
 
 from launchers import command
-from scoring import ledger, record, statistics
+from scoring import ledger, record
 from scoring import tape as tapes
 from scoring.problem import Problem
+from training import config as configs
 
 
 def _child_flags(argv: list[str]) -> list[str]:
@@ -30,8 +31,14 @@ def train(config, runs_dir: Path, argv: list[str]) -> int:
   """
   from absl import flags
   number_of_runs, checkpoint_dir = flags.FLAGS.runs, flags.FLAGS.checkpoint_dir
-  if (runs_dir / 'tape.jsonl').exists():
+  if (runs_dir / 'tape.jsonl').exists() and (runs_dir / 'tape.jsonl').stat().st_size:
     raise Problem(f'--workdir={runs_dir}: holds a single run; name another for a set of runs')
+  text = configs.to_text(config)
+  begun = ledger.read(runs_dir) if (runs_dir / 'ledger.jsonl').exists() else []
+  if begun and begun[0]['config'] != text:
+    raise Problem(f'--workdir={runs_dir}: holds runs of another config '
+                  f'({configs.differences(begun[0]["config"], text)}); name another --workdir')
+  ended = {e['run'] for e in begun if e['event'] == 'end'}
   try:
     runs_dir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
@@ -42,17 +49,20 @@ def train(config, runs_dir: Path, argv: list[str]) -> int:
     workdir = runs_dir / name
     if (workdir / 'tape.jsonl').exists() and record.status(tapes.read(workdir) or [{'event': 'process'}]) == 'complete':
       continue
+    if name in ended and not (workdir / 'tape.jsonl').exists():
+      raise Problem(f'{workdir}: the ledger says that this run has ended, and its tape is gone; restore it or begin a '
+                    'new set: a run that is made again hides the first')
     flags_of_run = [*_child_flags(argv), f'--workdir={workdir}', f'--config.seed={seed}']
     if checkpoint_dir:
       flags_of_run.append(f'--checkpoint_dir={checkpoint_dir}/{name}')
-    ledger.append(runs_dir, run=name, event='begin', seed=seed, time=time.time())
+    ledger.append(runs_dir, run=name, event='begin', seed=seed, config=text, time=time.time())
     status = _run(flags_of_run)
     print(_line(workdir, seed, status), flush=True)
     ledger.append(runs_dir, run=name, event='end', exit_status=status, time=time.time())
     if status in (command.USAGE, command.PREEMPTED, command.INTERRUPTED, -signal.SIGINT):
       return abs(status)
     worst = max(worst, status not in (command.REACHED, command.NOT_REACHED))
-  print(statistics.table(ledger.summarize(runs_dir)))
+  print(ledger.table(ledger.summarize(runs_dir)))
   print(f'records   {runs_dir / "summary.json"}')
   return command.ERROR if worst else 0
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from absl import flags
 
 from launchers import command
-from scoring import dawnbench, ledger, record, statistics
+from scoring import dawnbench, ledger, record
 from scoring import tape as tapes
 
 FLAGS = flags.FLAGS
@@ -38,7 +38,7 @@ def score_set(runs_dir: Path) -> int:
     if row['status'] != 'missing':
       record.write(tapes.read(runs_dir / row['run']), runs_dir / row['run'], author=FLAGS.author,
                    author_email=FLAGS.author_email)
-  print(statistics.table(ledger.summarize(runs_dir)))
+  print(ledger.table(ledger.summarize(runs_dir)))
   print(f"records   {runs_dir / 'summary.json'} and those of each run")
   unfinished = [row['run'] for row in found if row['status'] != 'complete']
   if unfinished:
@@ -58,8 +58,8 @@ def check(root: Path) -> int:
 
 
 def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv, doc):
-    return 0
+  if command.help_wanted(argv):
+    return command.print_help(doc)
   command.parse(argv)
   if bool(FLAGS.workdir) == bool(FLAGS.check):
     command.fail('give either --workdir=RUN or --check=ENTRIES')

@@ -48,8 +48,9 @@ class Progress:
 
   def _show(self, event: dict):
     self._shown = event['time']
-    since = event['time'] - self._begin['time']
-    done = event['step'] - self._begin['step']
+    begin = self._begin or event  # a run that was stopped before an evaluation resumes with it
+    since = event['time'] - begin['time']
+    done = event['step'] - begin['step']
     left = since / done * (self.num_steps - event['step']) if done else math.nan
     text = (f"step {event['step']}/{self.num_steps}  epoch {event['epoch']:.1f}{self._rate}{self._loss}{self._metric}  "
             f"to target <= {int(left // 60) if left == left else 0}:{int(left % 60) if left == left else 0:02d}")

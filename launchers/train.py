@@ -5,11 +5,12 @@
 Any field of the config is a flag: --config.batch_size=256. The same command again resumes a run that was cut short.
 Exit status: 0 target reached, 1 error, 2 wrong flag, 3 schedule ended below the target, 75 preempted and saved.
 """
-from scoring.tape import Clock, Tape, process_start_seconds
+from scoring.tape import Tape, WallClock, process_start_seconds
 
-NOW, STARTED = Clock(), process_start_seconds()  # before the slow imports: they are on the clock
+NOW, STARTED = WallClock(), process_start_seconds()  # before the slow imports: they are on the clock
 
 import contextlib
+import fcntl
 import importlib.metadata
 import os
 import platform
@@ -29,7 +30,7 @@ from training import config as configs
 FLAGS = flags.FLAGS
 flags.DEFINE_string('config', None, 'config file: references/TASK/configs/NAME.py')
 flags.DEFINE_string('workdir', None, 'folder of this run: tape, checkpoints, records')
-flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put data sets')
+flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets; embedded ones need none')
 flags.DEFINE_integer('runs', 1, 'train so many times, seeds counting up from the config\'s, into WORKDIR/run_000 ...',
                      lower_bound=1)
 flags.DEFINE_bool('eval_only', False, 'evaluate the latest checkpoint, change nothing')
@@ -48,6 +49,7 @@ flags.DEFINE_string('organization', 'unnamed', 'for MLPerf logs')
 flags.DEFINE_string('hardware', '', 'how to name this machine in records; default: as the machine says')
 flags.DEFINE_enum('status', 'onprem', ['cloud', 'onprem', 'preview', 'research'], 'of the machine, for MLPerf')
 flags.DEFINE_enum('division', 'closed', ['closed', 'open'], 'MLPerf\'s division')
+LOCKS = []
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'daybreak')
 
 
@@ -103,14 +105,19 @@ def header(config, task, devices) -> dict:
 def make_workdir(config) -> Path:
   """The workdir, made and found writable, and not another config's."""
   workdir = Path(FLAGS.workdir).expanduser()
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    with open(workdir / 'tape.jsonl', 'a'):
-      pass
-  except OSError as error:
-    raise Problem(f'--workdir={workdir}: cannot write there ({error.strerror}); name another') from None
   if (workdir / 'ledger.jsonl').exists():
     raise Problem(f'--workdir={workdir}: holds a set of runs (its ledger.jsonl says so); add --runs or name another')
+  if FLAGS.eval_only and not (workdir / 'tape.jsonl').exists():
+    raise Problem(f'--workdir={workdir}: no run there, so no checkpoint to evaluate; train first')
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    lock = open(workdir / 'tape.jsonl', 'a')
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    raise Problem(f'--workdir={workdir}: another process is at work on this run; wait for it or stop it') from None
+  except OSError as error:
+    raise Problem(f'--workdir={workdir}: cannot write there ({error.strerror}); name another') from None
+  LOCKS.append(lock)  # held, and so kept open, until this process ends
   events = tapes.read(workdir)
   text = configs.to_text(config)
   if events and events[0]['config'] != text:
@@ -149,12 +156,14 @@ def open_tape(workdir: Path, checkpoints, config, task, devices, imported: float
     resumed = {'step': step or 0, 'line': len(saved.splitlines()) or 1}
   before = tape.events[-1]['time'] if tape.events else 0.0
   started = max(STARTED, before)
-  tape.event('process', time=started, **header(config, task, devices), resumed=resumed)
+  process = tape.event('process', time=started, **header(config, task, devices), resumed=resumed)
   tape.event('import', time=started, edge='start')
   tape.event('import', time=max(imported, started), edge='stop')
   with tape.span('init', start=max(imported, started)):
-    tape.attach(mlperf.LiveLog(workdir / 'result_0.txt', tape.events),
-                sinks.Progress(task.num_steps, tape.events[0]['target']), *sinks.tensorboard(workdir / 'tensorboard'))
+    progress = sinks.Progress(task.num_steps, tape.events[0]['target'])
+    tape.attach(mlperf.LiveLog(workdir / 'result_0.txt', tape.events), progress,
+                *sinks.tensorboard(workdir / 'tensorboard'))
+    progress(process)
   return tape
 
 
@@ -184,13 +193,18 @@ def train(config, workdir: Path) -> int:
     tape.event('exit', status='failed', reason=str(problem))
     with contextlib.suppress(Problem):
       checkpoints and checkpoints.close()
+    with contextlib.suppress(Problem):
+      record.write(tape.events, workdir)
     raise
   if checkpoints:
     with tape.span('checkpoint'):
       checkpoints.close()
   tape.deliver()
   tape.event('exit', status=status)
-  return command.PREEMPTED if status == 'preempted' else write_records(tape.events, workdir)
+  if status == 'preempted':
+    record.write(tape.events, workdir)
+    return command.PREEMPTED
+  return write_records(tape.events, workdir)
 
 
 def write_records(events, workdir: Path) -> int:
@@ -221,8 +235,11 @@ def evaluate(config, workdir: Path) -> int:
 
 
 def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv, doc) and not any(a.startswith('--config=') for a in argv):
-    return 0
+  given = next((a.split('=', 1)[1] for a in argv if a.startswith('--config=')), None)
+  if command.help_wanted(argv):
+    if given:
+      configs.define_flags(configs.load(given))
+    return command.print_help(doc)
   command.parse(argv, known_only=True)
   for name in ('config', 'workdir'):
     if not getattr(FLAGS, name):
@@ -233,6 +250,9 @@ def main(argv: list[str], doc: str) -> int:
   configs.define_flags(config)
   command.parse(argv)
   config = configs.from_flags(config)
+  if FLAGS.runs > 1 and FLAGS.eval_only:
+    command.fail('--eval_only looks at one run: leave --runs out and name its workdir')
+    return command.USAGE
   if FLAGS.runs > 1:
     from launchers import many
     return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:])

@@ -1,1 +1,1 @@
-"""What a run was worth: tapes in, records out. Pure Python: nothing here imports jax."""
+"""What a run was worth: tapes in, records out. Nothing here imports jax."""

@@ -68,14 +68,14 @@ def rows(runs_dir) -> list[dict]:
 
 def _row(workdir: Path) -> dict:
   nothing = {c.name: None for c in clocks.CLOCKS}
-  row = {'run': workdir.name, 'status': 'missing', 'reached': False, 'metric': None, 'seconds': nothing,
+  row = {'run': workdir.name, 'status': 'missing', 'reached': False, 'metric': None, 'cold': None, 'seconds': nothing,
          'wall_seconds': nothing}
   events = tapes.read(workdir) if (workdir / 'tape.jsonl').is_file() else []
   if not events:  # a run that was killed before its first line leaves an empty tape
     return row
   made = record.record(events)
   return {**row, 'status': made['status'], 'reached': made['reached'],
-          'metric': made['metric'] if made['reached'] else made['best_metric'],
+          'metric': made['metric'], 'cold': any(c['cache_misses'] for c in made['compilation_cache']),
           'seconds': made['seconds_to_target'], 'wall_seconds': made['seconds_until_end']}
 
 
@@ -85,3 +85,9 @@ def summarize(runs_dir) -> dict:
   summary = {'notice': record.NOTICE, **statistics.summarize(found), 'runs': found}
   record.write_text(Path(runs_dir) / 'summary.json', json.dumps(summary, indent=1, allow_nan=False) + '\n')
   return summary
+
+
+def table(summary: dict) -> str:
+  """A summary for people: the statistics, and how many runs had to compile, which two of the clocks count."""
+  cold = sum(bool(row['cold']) for row in summary['runs'])
+  return statistics.table(summary) + f"\ncompiled: {cold} of {summary['n']} runs cold, the others from a warm cache"

@@ -56,7 +56,7 @@ def record(events) -> dict:
       'init': {'seconds': None if start is None else round(start - first['time'], 6),
                'untimed_limit_seconds': clocks.UNTIMED_INIT_SECONDS[first['division']]},
       'compilation_cache': [{k: e[k] for k in ('cache_hits', 'cache_misses')} for e in compiles],
-      'program_sha256': compiles[-1]['program_sha256'] if compiles else None,
+      'final_step': result.get('step'), 'program_sha256': compiles[-1]['program_sha256'] if compiles else None,
       'parameters_sha256': result.get('parameters_sha256'), 'state_sha256': result.get('state_sha256'),
       'restarts': len(processes) - 1, 'mixed': mixed,
       'started': datetime.datetime.fromtimestamp(int(first['time']), datetime.UTC).isoformat(),

@@ -35,7 +35,7 @@ class Span(NamedTuple):
     return self.stop - self.start
 
 
-class Clock:
+class WallClock:
   """Unix time that never runs backwards, neither within a process nor, by `not_before`, from one to the next."""
 
   def __init__(self):
@@ -114,7 +114,7 @@ class Tape:
   """
 
   def __init__(self, path=None, *, text: str = '', now=None):
-    self.now = now or Clock()
+    self.now = now or WallClock()
     self.sinks = []
     self._file = None
     self._open_span = None
@@ -136,7 +136,7 @@ class Tape:
     self._lines = text.splitlines(keepends=True)
     self.events = parse(text, str(path))
     self._delivered = 0
-    if self.events and isinstance(self.now, Clock):
+    if self.events and isinstance(self.now, WallClock):
       self.now.not_before(self.events[-1]['time'])
 
   def text(self) -> str:
@@ -217,7 +217,8 @@ def spans(events) -> list[Span]:
   """Wall time from the first process's start to the last event, partitioned: no overlap, no gap.
 
   A stretch that no span covers is `unattributed`. A train span's host-side wait for input, `data_seconds`, is carved
-  out of it as `data`. After a restart, all time since the restored checkpoint is `lost`.
+  out of its end as `data`: the waits were spread over it, and their sum is what counts. After a restart, all time since
+  the restored checkpoint is `lost`.
   """
   found, opened = [], None
   cursor = events[0]['time']

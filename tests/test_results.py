@@ -30,6 +30,6 @@ def test_a_published_set_is_whole_and_re_derives(folder):
 
 @pytest.mark.parametrize('folder', SETS, ids=lambda p: p.name)
 def test_the_readme_quotes_the_summary_as_it_is(folder):
-  table = statistics.table(json.loads((folder / 'summary.json').read_text()))
+  table = ledger.table(json.loads((folder / 'summary.json').read_text()))
   assert table.strip() in (ROOT / 'README.md').read_text()
   assert folder.name in (ROOT / 'results' / 'README.md').read_text()

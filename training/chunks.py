@@ -7,10 +7,10 @@ NEVER = 2**31 - 1  # a step that no run reaches
 
 @dataclasses.dataclass(frozen=True)
 class Cadence:
-  """What the launcher decides: it changes the record, never the result. 0 means never.
+  """What the launcher decides: it changes the record, never the result.
 
   Attributes:
-    log_every_steps: how often the host looks at the device between evaluations.
+    log_every_steps: how often the host looks at the device between evaluations; 0: never.
     checkpoint_every_steps: how often to save besides at the end; None: after each evaluation.
     profile: steps (start, stop) to trace into `profile_dir`.
   """

@@ -17,7 +17,7 @@ from scoring.problem import Problem
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """What every recipe has; all that changes the result is in its subclass, all that only changes the record is not.
+  """What every recipe has; a subclass adds all else that changes the result, and nothing that only changes the record.
 
   Attributes:
     seed: of initialisation, data order and augmentation; 0 <= seed < 2**32.

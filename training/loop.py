@@ -5,6 +5,7 @@ the devices once a chunk. On accelerators, resident data run a whole chunk insid
 are dispatched one by one with a bounded number in flight.
 """
 import collections
+import contextlib
 import itertools
 import math
 import time
@@ -22,11 +23,10 @@ from training import mesh as meshes
 from training.checkpoint import Checkpoints, sha256
 from training.chunks import NEVER, Cadence, chunks, every
 from training.config import Config
+from training.evaluation import IN_FLIGHT, exact_metrics, outputs
 from training.programs import Programs, cache_counter, compile_all
 from training.step import State
 from training.task import Task
-
-IN_FLIGHT = 2  # steps dispatched ahead of the device; more only costs memory
 
 
 class Loop:
@@ -37,9 +37,10 @@ class Loop:
     self.task, self.config, self.mesh, self.tape = task, config, mesh, tape
     self.checkpoints, self.cadence, self.preempted = checkpoints, cadence, preempted
     self.seed = np.uint32(config.seed)
-    on_cpu = mesh.devices.flat[0].platform == 'cpu'
-    self.device_loop = not on_cpu if device_loop is None else device_loop
+    self.on_cpu = mesh.devices.flat[0].platform == 'cpu'
+    self.device_loop = not self.on_cpu if device_loop is None else device_loop
     self.arrays: dict[str, dict] = {}
+    self.profiling = False
 
   # -- the edges of chunks
 
@@ -160,35 +161,11 @@ class Loop:
     return self.tape.events[-1]
 
   def metrics(self, state: State) -> tuple[dict[str, float], int]:
-    """(metric -> value, examples counted).
-
-    Raises:
-      Problem: the target's metric is missing, or did not count each example once.
-    """
-    task, target = self.task, self.task.target
-    sums = task.finish(self._outputs(state))
-    if target.metric not in sums:
-      raise Problem(f'{task.benchmark}: evaluation gave {sorted(sums)}, and the target is {target.metric}')
-    counted = int(sums[target.metric][1])
-    if counted != target.num_examples:
-      raise Problem(f'{task.benchmark}: evaluation counted {counted} examples of {target.num_examples}: an evaluation '
-                    'must count each one once; prepare the data again')
-    metrics = {name: float(total) / float(count) for name, (total, count) in sums.items()}
-    broken = [name for name, value in metrics.items() if not math.isfinite(value)]
-    if broken:
-      raise Problem(f'{task.benchmark}: evaluation gave a {broken[0]} that is not finite: training has diverged; '
-                    'lower the learning rate or look at the data, and use another --workdir')
-    return metrics, counted
-
-  def _outputs(self, state: State):
-    """The outputs of each evaluation batch on the host, in order, a few batches behind the device."""
-    data, in_flight = self.task.data['eval'], collections.deque()
+    """(metric -> value, examples counted) of `state`."""
+    data = self.task.data['eval']
     with self.feed('eval', 0, data.order.num_steps) as feed:
-      for step, inputs in enumerate(feed):
-        in_flight.append(self.programs.eval[data.shape_at(step)](state, *inputs))
-        if len(in_flight) > IN_FLIGHT:
-          yield jax.device_get(in_flight.popleft())
-    yield from map(jax.device_get, in_flight)
+      programs = (self.programs.eval[data.shape_at(step)] for step in range(data.order.num_steps))
+      return exact_metrics(self.task, outputs(state, programs, feed))
 
   # -- saving
 
@@ -202,7 +179,7 @@ class Loop:
           raise Problem(f'the state is not finite at step {step}: training has diverged; checkpoints before it are '
                         'kept; lower the learning rate or look at the data, and use another --workdir')
         self.checkpoints.save(state, self.tape)
-      if wait:
+      if wait or self.on_cpu:  # writing in the background would take the cores, and the clocks, of training
         self.checkpoints.wait()
 
   def stop_if_preempted(self, state: State, step: int):
@@ -212,9 +189,18 @@ class Loop:
 
   def profile(self, step: int):
     """Starts or stops the profiler where the cadence says so."""
-    if step in (self.cadence.profile or ()):
-      start = step == self.cadence.profile[0]
-      jax.profiler.start_trace(self.cadence.profile_dir) if start else jax.profiler.stop_trace()
+    start, stop = self.cadence.profile or (NEVER, NEVER)
+    with self.tape.span('log') if step in (start, stop) else contextlib.nullcontext():
+      if step == start:
+        jax.profiler.start_trace(self.cadence.profile_dir)
+        self.profiling = True
+      elif self.profiling and step >= stop:
+        self.stop_profile()
+
+  def stop_profile(self):
+    if self.profiling:
+      jax.profiler.stop_trace()
+      self.profiling = False
 
   # -- the whole
 
@@ -283,7 +269,10 @@ def run(task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoint
     tape.event('run_start', step=step)
   state = loop.load(state)
   with loop.feed('train', step, task.num_steps) as loop.inputs:  # one for the whole run: its workers start once
-    return loop.walk(state, step)
+    try:
+      return loop.walk(state, step)
+    finally:
+      loop.stop_profile()
 
 
 def evaluate_checkpoint(task: Task, config: Config, mesh, checkpoints: Checkpoints,

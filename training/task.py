@@ -8,6 +8,8 @@ import optax
 from input_pipelines.source import Resident, Shape, Streamed
 from scoring.problem import Problem
 
+# A batch holds the arrays of its split's spec, and for each row `index` (int32, the record; -1 is padding), `epoch`
+# (int32) and `mask` (bool, false for padding), which resident data get from the core and streamed data bring along.
 Batch = Mapping[str, Any]
 Variables = Mapping[str, Any]
 Sums = Mapping[str, tuple[Any, Any]]  # name -> (sum, count)
@@ -85,7 +87,7 @@ class Task:
     raise NotImplementedError
 
   def loss(self, params, model_state, batch: Batch, key) -> tuple[Any, tuple[Any, Sums]]:
-    """(mean loss over the batch as a float32 scalar, (new model state, training metrics))."""
+    """(mean loss over the batch as a float32 scalar, (the model state, changed or as it came, and metrics as Sums))."""
     raise NotImplementedError
 
   def evaluate(self, variables: Variables, batch: Batch) -> Any:

@@ -29,7 +29,7 @@ class Config(BaseConfig):
     label_smoothing: of the training loss.
     shift_pixels: images are shifted by up to so many pixels each way, at random.
     compute_dtype: `float32` or `bfloat16`; parameters, loss and reductions are float32 either way.
-    eval_batch_size: changes speed only.
+    eval_batch_size: how many images are evaluated at once; no metric depends on it.
     eval_every_epochs, stop: when to look, and whether the first hit ends the run (`first_hit`) or the schedule (`end`).
     target_accuracy: on the held-out images, 0..1.
   """
@@ -56,8 +56,12 @@ class Config(BaseConfig):
     for name in ('num_epochs', 'eval_batch_size', 'eval_every_epochs'):
       if getattr(self, name) < 1:
         raise Problem(f'{name}={getattr(self, name)}: must be at least 1')
-    if not 0 < self.target_accuracy <= 1:
-      raise Problem(f'target_accuracy={self.target_accuracy}: must be above 0 and at most 1')
+    if not 1 <= len(self.widths) <= 3 or min(self.widths) < 1:
+      raise Problem(f'widths={self.widths}: one to three positive numbers, please: 8 x 8 pixels halve three times')
+    for name, low, high in (('target_accuracy', 0, 1), ('warmup_fraction', 0, 1), ('label_smoothing', 0, 1),
+                            ('shift_pixels', 0, 7), ('weight_decay', 0, math.inf), ('peak_learning_rate', 0, math.inf)):
+      if not low <= getattr(self, name) <= high:
+        raise Problem(f'{name}={getattr(self, name)}: must be at least {low} and at most {high}')
 
   def make_task(self, data_dir: str) -> Task:
     del data_dir  # digits are embedded

@@ -22,13 +22,17 @@ SHORT = ('--config.num_epochs=2', '--config.stop=end')
     (['--config.dataset=cifar100'], 1, ['dataset', 'digits']),
     (['--config.stop=never'], 1, ['stop', 'first_hit']),
     (['--config.target_accuracy=98'], 1, ['target_accuracy=98', 'at most 1']),
+    (['--config.widths=()'], 1, ['widths', 'one to three']),
+    (['--config.shift_pixels=-1'], 1, ['shift_pixels=-1', 'at least 0']),
+    (['--config.warmup_fraction=2'], 1, ['warmup_fraction=2', 'at most 1']),
+    (['--eval_only', '--runs=2'], 2, ['--eval_only']),
     (['--wrkdir=x'], 2, ['wrkdir', 'workdir']),
     (['stray'], 2, ['stray', '--name=value']),
     (['--runs=0'], 2, ['runs']),
     (['--usd_per_hour=-3'], 1, ['usd_per_hour']),
     (['--price=aws_p3_2xlrge'], 1, ['aws_p3_2xlarge']),
     (['--profile=9:3'], 1, ['--profile=9:3', 'START:STOP']),
-    (['--eval_only'], 1, ['no checkpoint', 'train first']),
+    (['--eval_only'], 1, ['no run there', 'train first']),
 ])
 def test_a_wrong_flag_or_value_is_named(arguments, status, words, tmp_path):
   done = train(tmp_path / 'run', *arguments)

@@ -3,6 +3,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -11,7 +12,7 @@ import pytest
 
 from scoring import ledger, mlperf, record
 from scoring import tape as tapes
-from tests.launchers.running import DIGITS, ROOT, finish, launch, one_line, read_json, start, train
+from tests.launchers.running import DIGITS, ROOT, finish, kill, launch, one_line, read_json, start, train, wait_for
 
 SHORT = ('--config.num_epochs=2', '--config.stop=end', '--config.target_accuracy=0.5')
 
@@ -149,6 +150,43 @@ def test_a_set_goes_on_where_it_was_stopped_and_adds_runs(tmp_path):
   assert read_json(tmp_path / 'summary.json')['n'] == 3
   done = train(tmp_path, *SHORT)
   assert done.returncode == 1 and 'set of runs' in one_line(done.stderr)
+
+
+def test_a_refused_command_leaves_a_set_as_it_was_and_another_config_is_refused(tmp_path):
+  assert train(tmp_path, *SHORT, '--runs=2').returncode == 0
+  for flags, words in (((), 'set of runs'), (('--eval_only',), 'set of runs'),
+                       (('--runs=3', '--config.batch_size=64'), 'batch_size was 128, is 64')):
+    done = train(tmp_path, *SHORT, *flags)
+    assert done.returncode == 1 and words in one_line(done.stderr)
+  assert train(tmp_path, *SHORT, '--runs=2').returncode == 0
+  shutil.rmtree(tmp_path / 'run_000')
+  done = train(tmp_path, *SHORT, '--runs=2')
+  assert done.returncode == 1 and 'its tape is gone' in one_line(done.stderr)
+
+
+def test_two_processes_do_not_share_a_workdir(tmp_path):
+  first = start('train', f'--config={DIGITS}', f'--workdir={tmp_path}', '--config.num_epochs=200', '--config.stop=end')
+  wait_for(tmp_path / 'tape.jsonl', '"event": "train"', first)
+  done = train(tmp_path, '--config.num_epochs=200', '--config.stop=end')
+  kill(first)
+  assert done.returncode == 1 and 'another process is at work' in one_line(done.stderr)
+  assert sum(e['event'] == 'process' for e in tapes.read(tmp_path)) == 1
+
+
+def test_a_run_that_is_stopped_where_an_evaluation_is_due_resumes_with_it(tmp_path):
+  flags = ('--config.batch_size=1433', '--config.num_epochs=300', '--config.stop=end')  # every step is an epoch
+  process = start('train', f'--config={DIGITS}', f'--workdir={tmp_path}', *flags, '--checkpoint_every_steps=1000')
+  wait_for(tmp_path / 'tape.jsonl', '"event": "eval"', process)
+  assert kill(process, signal.SIGTERM).returncode == 75
+  assert read_json(tmp_path / 'record.json')['status'] == 'preempted'
+  process = start('train', f'--config={DIGITS}', f'--workdir={tmp_path}', *flags, '--checkpoint_every_steps=1000')
+  wait_for(tmp_path / 'tape.jsonl', '"resumed": {', process)
+  wait_for(tmp_path / 'result_0.txt', 'eval_accuracy', process)
+  time.sleep(1.0)
+  done = kill(process, signal.SIGTERM)
+  assert done.returncode == 75 and 'resumed from step' in done.stderr, done.stderr
+  steps = [e['step'] for e in tapes.effective(tapes.read(tmp_path)) if e['event'] == 'eval' and e['edge'] == 'stop']
+  assert steps == list(range(1, len(steps) + 1)), 'each evaluation once'
 
 
 def test_help_lists_the_flags():

@@ -10,7 +10,7 @@ import pytest
 
 from scoring import tape as tapes
 from scoring.problem import Problem
-from scoring.tape import Clock, Tape
+from scoring.tape import Tape, WallClock
 from tests.tapes import HEADER, Simulated, Story, closing_files, record
 
 
@@ -196,7 +196,7 @@ def test_a_path_that_cannot_be_written_is_a_problem(tmp_path):
 def test_time_never_runs_backwards_over_a_restart_though_the_wall_clock_does(tmp_path):
   first = Tape(tmp_path / 'tape.jsonl')
   first.event('process', **HEADER)
-  behind = Clock()
+  behind = WallClock()
   behind.offset -= 3600.0
   assert behind() < first.events[0]['time']
   second = Tape(tmp_path / 'tape.jsonl', now=behind)
@@ -208,7 +208,7 @@ def test_time_never_runs_backwards_over_a_restart_though_the_wall_clock_does(tmp
 
 
 def test_a_clock_that_is_ahead_is_not_set_back():
-  clock = Clock()
+  clock = WallClock()
   ahead = clock() + 3600.0
   clock.not_before(ahead)
   clock.not_before(ahead - 1800.0)
