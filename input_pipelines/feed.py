@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 class Feed:
   """Iterates over `place(batch)` for each batch, and measures what it kept waiting.
 
-  `wait_seconds` is the time that the consumer waited for input. Batches are made `depth` ahead by a thread; with depth
-  0 where they are due, which is quicker when they cost next to nothing. An exception is raised where the batch was due.
-  Leaving its `with` block ends the thread.
+  Batches are made `depth` ahead by a thread, and `wait_seconds` is the time that the consumer waited for it. With depth
+  0 they are made where they are due, as part of the step: quicker when they cost next to nothing. An exception is
+  raised where the batch was due. Leaving its `with` block ends the thread.
   """
 
   def __init__(self, batches: Iterator, place: Callable, depth: int = 2):
@@ -43,13 +43,11 @@ class Feed:
     return self
 
   def __next__(self):
+    if self._thread is None:
+      return next(self._placed)
     begin = time.perf_counter()
-    try:
-      if self._thread is None:
-        return next(self._placed)
-      batch, error = self._queue.get()
-    finally:
-      self.wait_seconds += time.perf_counter() - begin
+    batch, error = self._queue.get()
+    self.wait_seconds += time.perf_counter() - begin
     if error is not None:
       raise error
     return batch

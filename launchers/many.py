@@ -1,5 +1,4 @@
 """Many runs of one config, one process each, so that every clock starts from nothing; none is dropped."""
-import signal
 import subprocess
 import sys
 import time
@@ -12,19 +11,7 @@ from scoring.problem import Problem
 from training import config as configs
 
 
-def _child_flags(argv: list[str]) -> list[str]:
-  """The command line without what differs from run to run."""
-  kept, skip = [], False
-  for argument in argv:
-    name = argument.lstrip('-').split('=', 1)[0]
-    if skip or name in ('runs', 'workdir', 'config.seed', 'checkpoint_dir'):
-      skip = '=' not in argument and not skip  # `--runs 5`: the value is the next argument
-      continue
-    kept.append(argument)
-  return kept
-
-
-def train(config, runs_dir: Path, argv: list[str]) -> int:
+def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
   """Trains FLAGS.runs times, seeds counting up; the exit status.
 
   A run that fails is recorded and the next one begins; runs that are complete already are not repeated.
@@ -52,15 +39,16 @@ def train(config, runs_dir: Path, argv: list[str]) -> int:
     if name in ended and not (workdir / 'tape.jsonl').exists():
       raise Problem(f'{workdir}: the ledger says that this run has ended, and its tape is gone; restore it or begin a '
                     'new set: a run that is made again hides the first')
-    flags_of_run = [*_child_flags(argv), f'--workdir={workdir}', f'--config.seed={seed}']
+    # of a flag given twice the last counts
+    flags_of_run = [*argv, '--runs=1', f'--workdir={workdir}', f'--config.seed={seed}']
     if checkpoint_dir:
       flags_of_run.append(f'--checkpoint_dir={checkpoint_dir}/{name}')
     ledger.append(runs_dir, run=name, event='begin', seed=seed, config=text, time=time.time())
-    status = _run(flags_of_run)
+    status = _run(flags_of_run, asked_to_stop)
     print(_line(workdir, seed, status), flush=True)
     ledger.append(runs_dir, run=name, event='end', exit_status=status, time=time.time())
-    if status in (command.USAGE, command.PREEMPTED, command.INTERRUPTED, -signal.SIGINT):
-      return abs(status)
+    if asked_to_stop or status in (command.USAGE, command.PREEMPTED, command.INTERRUPTED):
+      return command.PREEMPTED if asked_to_stop else status
     worst = max(worst, status not in (command.REACHED, command.NOT_REACHED))
   print(ledger.table(ledger.summarize(runs_dir)))
   print(f'records   {runs_dir / "summary.json"}')
@@ -79,12 +67,17 @@ def _line(workdir: Path, seed: int, status: int) -> str:
           f"step {made['step']}  dawnbench " + ('-' if seconds is None else f'{seconds:.2f} s'))
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], asked_to_stop: list) -> int:
   """Runs one training process, passing SIGTERM on to it; its record is printed as one line later."""
   child = subprocess.Popen([sys.executable, '-m', 'launchers.train', *arguments], stdout=subprocess.DEVNULL)
-  signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+  told = False
   while True:
+    if asked_to_stop and not told:
+      child.terminate()
+      told = True
     try:
-      return child.wait()
+      return child.wait(timeout=0.2)
+    except subprocess.TimeoutExpired:
+      continue
     except KeyboardInterrupt:  # the terminal sent it to the child as well
       continue

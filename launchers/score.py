@@ -12,6 +12,7 @@ from absl import flags
 from launchers import command
 from scoring import dawnbench, ledger, record
 from scoring import tape as tapes
+from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('workdir', None, 'folder of a run, or of a set of runs')
@@ -23,6 +24,8 @@ flags.DEFINE_string('author_email', '', 'for a DAWNBench entry, where the tape n
 def score_run(workdir: Path) -> int:
   """Writes and prints the records of one run; the exit status."""
   events = tapes.read(workdir)
+  if not events:
+    raise Problem(f'{workdir}: its tape is empty: the run ended before it could say anything; train again')
   files, refused = record.write(events, workdir, author=FLAGS.author, author_email=FLAGS.author_email)
   made = record.record(events)
   print(record.table(made) + f"records   {', '.join(str(f) for f in files)}")

@@ -73,7 +73,7 @@ class TensorBoard:
     if event['event'] in ('train', 'eval') and event.get('edge') == 'stop':
       for name, value in event['metrics'].items():
         self._writer.add_scalar(f"{event['event']}/{name}", value, event['step'], walltime=event['time'])
-    elif event['event'] == 'run_stop':
+    elif event['event'] in ('run_stop', 'checkpoint'):
       self._writer.flush()
 
 

@@ -49,7 +49,7 @@ flags.DEFINE_string('organization', 'unnamed', 'for MLPerf logs')
 flags.DEFINE_string('hardware', '', 'how to name this machine in records; default: as the machine says')
 flags.DEFINE_enum('status', 'onprem', ['cloud', 'onprem', 'preview', 'research'], 'of the machine, for MLPerf')
 flags.DEFINE_enum('division', 'closed', ['closed', 'open'], 'MLPerf\'s division')
-LOCKS = []
+LOCKS, ASKED_TO_STOP = [], []
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'daybreak')
 
 
@@ -119,12 +119,20 @@ def make_workdir(config) -> Path:
     raise Problem(f'--workdir={workdir}: cannot write there ({error.strerror}); name another') from None
   LOCKS.append(lock)  # held, and so kept open, until this process ends
   events = tapes.read(workdir)
-  text = configs.to_text(config)
-  if events and events[0]['config'] != text:
-    changed = configs.differences(events[0]['config'], text)
-    raise Problem(f'--workdir={workdir}: holds a run of another config ({changed}); name another --workdir, or give '
-                  'the same config to resume')
+  if events:
+    check_config(events, config, workdir)
+  if not FLAGS.checkpoints and (workdir / 'checkpoints').exists():
+    raise Problem(f'--workdir={workdir}: has checkpoints to resume from; leave --nocheckpoints out or name another')
   return workdir
+
+
+def check_config(events, config, where):
+  """Raises Problem if the tape is of another config."""
+  text = configs.to_text(config)
+  if events[0]['config'] != text:
+    changed = configs.differences(events[0]['config'], text)
+    raise Problem(f'{where}: holds a run of another config ({changed}); name another --workdir, or give the same '
+                  'config to resume')
 
 
 def profile_range(num_steps: int) -> tuple[int, int] | None:
@@ -148,9 +156,14 @@ def open_tape(workdir: Path, checkpoints, config, task, devices, imported: float
   """The tape of this run, with what this process is and what it resumes from as its next line."""
   step = checkpoints.latest_step() if checkpoints else None
   saved = checkpoints.restore_tape(step) if step else ''
-  tape = Tape(workdir / 'tape.jsonl', text=saved, now=NOW)
+  path = workdir / 'tape.jsonl'
+  kept = path.read_text(encoding='utf-8', errors='replace')
+  if len(kept) < len(saved) and saved.startswith(kept[:kept.rfind('\n') + 1]):
+    record.write_text(path, saved)  # the file lost lines that the checkpoint has
+  tape = Tape(path, now=NOW)
   resumed = None
   if tape.events:
+    check_config(tape.events, config, checkpoints.directory if checkpoints else workdir)
     if not tape.text().startswith(saved):
       raise Problem(f'{workdir}: the checkpoint of step {step} is not of this tape; name another --workdir')
     resumed = {'step': step or 0, 'line': len(saved.splitlines()) or 1}
@@ -169,8 +182,6 @@ def open_tape(workdir: Path, checkpoints, config, task, devices, imported: float
 
 def train(config, workdir: Path) -> int:
   """One run, from here to its records; the exit status."""
-  asked = []
-  signal.signal(signal.SIGTERM, lambda *_: asked.append(True))
 
   from training import checkpoint, loop
   from training import mesh as meshes
@@ -183,7 +194,8 @@ def train(config, workdir: Path) -> int:
   cadence = loop.Cadence(FLAGS.log_every_steps, FLAGS.checkpoint_every_steps, profile_range(task.num_steps),
                          str(workdir / 'profile'))
   try:
-    loop.run(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence, preempted=lambda: bool(asked))
+    loop.run(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence,
+             preempted=lambda: bool(ASKED_TO_STOP))
     status = 'complete'
   except loop.Preempted as stopped:
     kept = f'saved at step {stopped.args[0]}' if checkpoints and stopped.args[0] else 'nothing to save'
@@ -194,6 +206,7 @@ def train(config, workdir: Path) -> int:
     with contextlib.suppress(Problem):
       checkpoints and checkpoints.close()
     with contextlib.suppress(Problem):
+      tape.deliver()
       record.write(tape.events, workdir)
     raise
   if checkpoints:
@@ -228,6 +241,7 @@ def evaluate(config, workdir: Path) -> int:
   step = checkpoints.latest_step()
   if not step:
     raise Problem(f'{checkpoints.directory}: no checkpoint to evaluate; train first')
+  check_config(tapes.parse(checkpoints.restore_tape(step)), config, checkpoints.directory)
   metrics, counted = loop.evaluate_checkpoint(config.make_task(os.path.expanduser(FLAGS.data_dir)), config,
                                               meshes.make_mesh(), checkpoints, step)
   print(json.dumps({'step': step, 'num_evaluated': counted, **metrics}))
@@ -235,6 +249,7 @@ def evaluate(config, workdir: Path) -> int:
 
 
 def main(argv: list[str], doc: str) -> int:
+  signal.signal(signal.SIGTERM, lambda *_: ASKED_TO_STOP.append(True))
   given = next((a.split('=', 1)[1] for a in argv if a.startswith('--config=')), None)
   if command.help_wanted(argv):
     if given:
@@ -255,7 +270,7 @@ def main(argv: list[str], doc: str) -> int:
     return command.USAGE
   if FLAGS.runs > 1:
     from launchers import many
-    return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:])
+    return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:], ASKED_TO_STOP)
   workdir = make_workdir(config)
   if FLAGS.eval_only:
     return evaluate(config, workdir)

@@ -86,6 +86,8 @@ def entry(events, *, author: str = '', author_email: str = '') -> tuple[str, dic
   if board is None:
     raise Problem(f'there is no board for {header.get("benchmark")}: DAWNBench had {", ".join(sorted(BOARDS))}; '
                   'record.json is the record of this run')
+  if any(e.get('hardware') != header['hardware'] for e in events if e['event'] == 'process'):
+    raise Problem('the run was restarted on other hardware, and a DAWNBench entry names one machine; train again')
   author, email = author or submitter.get('author'), author_email or submitter.get('author_email')
   if not author or not email:
     raise Problem("a DAWNBench entry needs its author's name and email; give train or score --author and "

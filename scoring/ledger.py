@@ -75,7 +75,7 @@ def _row(workdir: Path) -> dict:
     return row
   made = record.record(events)
   return {**row, 'status': made['status'], 'reached': made['reached'],
-          'metric': made['metric'], 'cold': any(c['cache_misses'] for c in made['compilation_cache']),
+          'metric': made['metric'], 'cold': not all(map(record.warm, made['compilation_cache'])),
           'seconds': made['seconds_to_target'], 'wall_seconds': made['seconds_until_end']}
 
 

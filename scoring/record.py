@@ -66,6 +66,11 @@ def record(events) -> dict:
   }
 
 
+def warm(cache: dict) -> bool:
+  """Whether all programs came from the compilation cache."""
+  return cache['cache_hits'] > 0 and cache['cache_misses'] == 0
+
+
 def status(events) -> str:
   """How the run ended: complete, failed or preempted; interrupted where its last process left no word."""
   last = max(n for n, e in enumerate(events) if e['event'] == 'process')
@@ -114,8 +119,9 @@ def table(made: dict) -> str:
   value = 'no evaluation' if made['metric'] is None else (
       f"{made['metric']:.4f} at step {made['step']} ({made['num_evaluated']} examples)")
   spent = sorted(made['seconds_by_span'].items(), key=lambda item: -item[1])
-  cold = any(c['cache_misses'] for c in made['compilation_cache'])
-  compiled = ('cold' if cold else 'from a warm cache') if made['compilation_cache'] else 'nothing'
+  compiled = 'nothing'
+  if made['compilation_cache']:
+    compiled = 'from a warm cache' if all(map(warm, made['compilation_cache'])) else 'cold, or without a cache'
   dollars = made['cost_usd']['dawnbench']
   bill = 'no price known; --usd_per_hour gives one' if price is None else (
       f"{'none' if dollars is None else f'{dollars:.6f}'} USD at {price['usd_per_hour']} USD/h ({price['source']})")

@@ -29,12 +29,12 @@ class Checkpoints:
     self._local = '://' not in str(directory)
     if self._local:
       self.directory = self.directory.resolve()
-    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+    options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True, cleanup_tmp_directories=True)
     try:
       self._manager = ocp.CheckpointManager(self.directory, options=options, item_names=('state', 'tape'))
-    except OSError as error:
-      raise Problem(f'{self.directory}: cannot keep checkpoints there ({_reason(error)}); free space or name another '
-                    '--checkpoint_dir') from None
+    except Exception as error:  # whatever the file system's library raises: no such bucket, no library, no space
+      raise Problem(f'{self.directory}: cannot keep checkpoints there ({_reason(error)}); free space, install the '
+                    'extra gcs for gs://, or name another --checkpoint_dir') from error
 
   def latest_step(self) -> int | None:
     return self._manager.latest_step()
@@ -46,9 +46,10 @@ class Checkpoints:
       Problem: the disk is full or gone; older checkpoints stay.
     """
     ocp, step = self._ocp, int(jax.device_get(state.step))
-    tape.sync()
+    self._guard(tape.sync)
     self.wait()
-    self._check_space(sum(x.nbytes for x in jax.tree.leaves(state)) + len(tape.text()))
+    size = sum(x.nbytes for x in jax.tree.leaves(state)) + len(tape.text())
+    self._guard(lambda: self._check_space(size))
     items = ocp.args.Composite(state=ocp.args.StandardSave(state),
                                tape=ocp.args.JsonSave({'text': tape.text()}))
     self._guard(lambda: self._manager.save(step, args=items))
@@ -85,6 +86,8 @@ class Checkpoints:
   def _guard(self, action):
     try:
       return action()
+    except Problem:
+      raise
     except Exception as error:  # orbax and tensorstore raise ValueError, OSError and others for a full disk
       self._fail(_reason(error))
 

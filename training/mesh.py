@@ -27,11 +27,11 @@ def by_row(mesh: Mesh, axis: int = 0) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
 
 
-def check_divides(mesh: Mesh, batch_size: int, microbatches: int = 1):
+def check_divides(mesh: Mesh, batch_size: int, microbatches: int = 1, name: str = 'batch_size'):
   """Raises Problem unless each device gets the same number of rows of every microbatch."""
   if batch_size % (mesh.size * microbatches):
     times = f' x {microbatches} microbatches' if microbatches > 1 else ''
-    raise Problem(f'batch_size={batch_size} does not divide evenly over {mesh.size} devices{times}; '
+    raise Problem(f'{name}={batch_size} does not divide evenly over {mesh.size} devices{times}; '
                   f'choose a multiple of {mesh.size * microbatches}')
 
 

@@ -140,8 +140,8 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
     return jax.jit(function, donate_argnums=donate, out_shardings=out).lower(*args).compile()
 
   train_shapes = shapes(train, task.num_steps)
-  for data, m in ((train, microbatches), (evaluation, 1)):
-    meshes.check_divides(mesh, data.order.batch_size, m)
+  meshes.check_divides(mesh, train.order.batch_size, microbatches)
+  meshes.check_divides(mesh, evaluation.order.batch_size, name='evaluation batch size')
   steps = {}
   for shape in train_shapes:
     function = train_program(task, mesh, shape=shape, microbatches=microbatches, device_loop=device_loop)

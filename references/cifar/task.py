@@ -42,7 +42,7 @@ class Config(BaseConfig):
   label_smoothing: float = 0.1
   shift_pixels: int = 1
   compute_dtype: str = 'float32'
-  eval_batch_size: int = 364
+  eval_batch_size: int = 384
   eval_every_epochs: int = 1
   target_accuracy: float = 0.98
   stop: str = 'first_hit'
@@ -60,7 +60,7 @@ class Config(BaseConfig):
       raise Problem(f'widths={self.widths}: one to three positive numbers, please: 8 x 8 pixels halve three times')
     for name, low, high in (('target_accuracy', 0, 1), ('warmup_fraction', 0, 1), ('label_smoothing', 0, 1),
                             ('shift_pixels', 0, 7), ('weight_decay', 0, math.inf), ('peak_learning_rate', 0, math.inf)):
-      if not low <= getattr(self, name) <= high:
+      if not (low <= getattr(self, name) <= high and math.isfinite(getattr(self, name))):
         raise Problem(f'{name}={getattr(self, name)}: must be at least {low} and at most {high}')
 
   def make_task(self, data_dir: str) -> Task:

@@ -189,12 +189,46 @@ def test_a_run_that_is_stopped_where_an_evaluation_is_due_resumes_with_it(tmp_pa
   assert steps == list(range(1, len(steps) + 1)), 'each evaluation once'
 
 
+def test_checkpoints_of_another_config_are_refused_even_without_their_tape(tmp_path):
+  kept = f'--checkpoint_dir={tmp_path / "kept"}'
+  assert train(tmp_path / 'one', *SHORT, kept).returncode == 0
+  for flags in ((), ('--eval_only',)):
+    done = train(tmp_path / 'two', *SHORT, kept, '--config.seed=9', *flags)
+    assert done.returncode == 1
+    assert 'seed was 0, is 9' in one_line(done.stderr) or '--eval_only' in flags
+  (tmp_path / 'one' / 'tape.jsonl').unlink()
+  done = train(tmp_path / 'one', *SHORT, kept)
+  assert done.returncode == 0, done.stderr
+  assert read_json(tmp_path / 'one' / 'record.json')['restarts'] == 1
+
+
+def test_a_set_asked_to_stop_stops_at_once_and_goes_on_later(tmp_path):
+  flags = (f'--config={DIGITS}', f'--workdir={tmp_path}', '--config.num_epochs=400', '--config.stop=end', '--runs=2')
+  process = start('train', *flags)
+  wait_for(tmp_path / 'ledger.jsonl', '"begin"', process)
+  assert kill(process, signal.SIGTERM).returncode == 75
+  assert not (tmp_path / 'run_001').exists()
+
+
+def test_flags_from_a_file_make_a_set_too(tmp_path):
+  (tmp_path / 'flags').write_text('--runs=2\n')
+  assert train(tmp_path / 'set', *SHORT, f'--flagfile={tmp_path / "flags"}').returncode == 0
+  assert read_json(tmp_path / 'set' / 'summary.json')['n'] == 2
+
+
+def test_the_smallest_config_runs_on_eight_devices_and_says_when_there_is_no_cache(tmp_path):
+  done = train(tmp_path, *SHORT, '--compilation_cache_dir=',
+               env={'XLA_FLAGS': '--xla_force_host_platform_device_count=8'})
+  assert done.returncode == 0, done.stderr
+  assert '8 x cpu' in done.stdout and 'without a cache' in done.stdout
+
+
 def test_help_lists_the_flags():
   for module in ('train', 'score'):
     done = launch(module, '--help')
     assert done.returncode == 0 and '--workdir' in done.stdout
   done = launch('train', f'--config={DIGITS}', '--help')
-  assert '--config.batch_size' in done.stdout
+  assert done.returncode == 0 and '--config.batch_size' in done.stdout
 
 
 def test_score_checks_entries_and_refuses_what_is_not_there(tmp_path):

@@ -481,3 +481,12 @@ def test_the_module_needs_the_standard_library_alone():
   root = Path(__file__).resolve().parents[2]
   done = subprocess.run([sys.executable, '-c', code], cwd=root, capture_output=True, text=True, check=True)
   assert done.stdout.strip() == '[]'
+
+
+def test_a_run_on_two_machines_is_refused():
+  story = Story()
+  story.span('import', 1.0).point('run_start', step=0).train(10.0)
+  story.header['hardware'] = {**story.header['hardware'], 'device_kind': 'another'}
+  story.restart().train(10.0).eval(1.0, 0.95)
+  with pytest.raises(Problem, match='restarted on other hardware'):
+    dawnbench.entry(story.events)

@@ -1,5 +1,6 @@
 """The core against toy tasks that use every seam: a later reference must need no edit of it."""
 import dataclasses
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,28 @@ def test_microbatches_pass_the_model_state_on():
   config = ToyConfig(gradient_accumulation_steps=4)
   state, _ = train(Seams(config), config)
   assert float(state.model_state['updates']['count']) == 4 * config.num_steps
+
+
+def draws(**changes):
+  """What the loss's key gave at each step: (mean, mean square) over its microbatches."""
+  config = ToyConfig(every_steps=1, num_steps=8, **changes)
+  task = Line(config)
+  loss = task.loss
+
+  def drawn(params, model_state, batch, key):
+    value, (model_state, _) = loss(params, model_state, batch, key)
+    draw = jax.random.uniform(key)
+    return value, (model_state, {'draw': (draw, jnp.float32(1)), 'square': (draw**2, jnp.float32(1))})
+  task.loss = drawn
+  stops = [e['metrics'] for e in train(task, config)[1].events if e['event'] == 'train' and e['edge'] == 'stop']
+  return [(m['draw'], m['square']) for m in stops]
+
+
+def test_each_step_and_each_microbatch_has_a_key_of_its_own_and_so_has_each_seed():
+  assert len(set(draws())) == 8
+  assert all(square - mean**2 > 1e-6 for mean, square in draws(gradient_accumulation_steps=4))
+  assert not set(draws()) & set(draws(seed=1))
+  assert draws() == draws()
 
 
 def test_averages_are_evaluated_and_setup_sees_the_data():
@@ -323,6 +346,7 @@ def test_an_error_of_the_input_thread_is_raised_in_the_loop():
   task.data['train'] = dataclasses.replace(task.data['train'], batches=lambda a, b: iter([*batches(a, b)][:3]))
   with pytest.raises(Problem, match='ended before step 3'):
     train(task, config)
+  assert not [thread for thread in threading.enumerate() if thread.name == 'feed'], 'a thread outlived its run'
 
 
 def test_data_of_another_shape_are_an_error():
@@ -336,5 +360,7 @@ def test_data_of_another_shape_are_an_error():
 
 def test_profiling_writes_a_trace_of_the_steps_asked_for(tmp_path):
   config = ToyConfig()
-  train(Line(config), config, cadence=Cadence(profile=(2, 9), profile_dir=str(tmp_path)))
-  assert list(tmp_path.rglob('*.xplane.pb'))
+  for name, profile, options in (('inside', (2, 9), {}), ('cut short', (2, 20), {'target_value': 0.3})):
+    config = ToyConfig(**options)
+    train(Line(config), config, cadence=Cadence(profile=profile, profile_dir=str(tmp_path / name)))
+    assert list((tmp_path / name).rglob('*.xplane.pb')), name
