@@ -484,9 +484,9 @@ def test_the_module_needs_the_standard_library_alone():
 
 
 def test_a_run_on_two_machines_is_refused():
-  story = Story()
+  story = tapes.Story()
   story.span('import', 1.0).point('run_start', step=0).train(10.0)
   story.header['hardware'] = {**story.header['hardware'], 'device_kind': 'another'}
   story.restart().train(10.0).eval(1.0, 0.95)
   with pytest.raises(Problem, match='restarted on other hardware'):
-    dawnbench.entry(story.events)
+    entry(story.events)
