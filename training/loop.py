@@ -216,7 +216,7 @@ class Loop:
       due = start and (target.next_evaluation(start) == start or stop is None)
       if due and start not in evaluated:
         self.evaluate(state, start)
-      if not stopped and clocks.reached(tape.events):
+      if due and not stopped and clocks.reached(tape.events):
         tape.event('run_stop', status='success', **self.position(start))
         stopped = True
       self.profile(start)
