@@ -202,11 +202,11 @@ def train(config, workdir: Path) -> int:
     command.fail(f'preempted, {kept}; the same command resumes')
     status = 'preempted'
   except Problem as problem:
-    tape.event('exit', status='failed', reason=str(problem))
-    with contextlib.suppress(Problem):
+    with contextlib.suppress(Problem):  # what can still be written; the first problem is the one to tell
       checkpoints and checkpoints.close()
     with contextlib.suppress(Problem):
       tape.deliver()
+      tape.event('exit', status='failed', reason=str(problem))
       record.write(tape.events, workdir)
     raise
   if checkpoints:
