@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from input_pipelines.source import Resident
+from scoring.problem import Problem
 from training import mesh as meshes
 from training.chunks import NEVER
 from training.step import all_finite, init_state, make_eval_step, make_train_step
@@ -119,7 +120,12 @@ def abstract_sums(task: Task, mesh, shape, microbatches: int, state):
   batch = batch_spec(data, shape, mesh)
   if isinstance(data, Resident):
     batch = jax.eval_shape(lambda arrays, row: take(arrays, *row, meshes.by_row(mesh)), *batch),
-  return jax.eval_shape(make_train_step(task, shape=shape, microbatches=microbatches), state, *batch, SEED)[1]
+  sums = jax.eval_shape(make_train_step(task, shape=shape, microbatches=microbatches), state, *batch, SEED)[1]
+  wrong = [name for name, pair in sums.items() if not (isinstance(pair, tuple) and len(pair) == 2)]
+  if wrong:
+    raise Problem(f'{task.benchmark}: loss returned {wrong[0]} as {sums[wrong[0]]}; every training metric is a pair '
+                  '(sum, count)')
+  return sums
 
 
 def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device_loop: bool) -> Programs:

@@ -75,7 +75,7 @@ class Task:
   target: Target
   num_steps: int
   optimizer: optax.GradientTransformation
-  hyperparameters: Mapping[str, float | int | str]
+  hyperparameters: Mapping[str, float | int | str] = {}
   data: Mapping[str, Resident | Streamed]
   tricks: Mapping[str, Any] = {}
   # (variables, sample) -> variables, or None: set-up that looks at the data (e.g. whitening filters), after run_start.

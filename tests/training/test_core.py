@@ -173,6 +173,15 @@ def test_an_evaluation_that_does_not_count_each_example_once_is_an_error():
     train(task, config)
 
 
+def test_a_training_metric_that_is_no_pair_is_an_error():
+  config = ToyConfig()
+  task = Line(config)
+  loss = task.loss
+  task.loss = lambda *args: (loss(*args)[0], (loss(*args)[1][0], {'norm': jnp.float32(1)}))
+  with pytest.raises(Problem, match=r'loss returned norm .*\(sum, count\)'):
+    train(task, config)
+
+
 @pytest.mark.parametrize('kind', [Line, Seams, Buckets])
 def test_eight_devices_train_as_one_does(kind):
   config = ToyConfig()
