@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 from absl import flags
 
+from scoring import record
 from scoring.problem import Problem
+from training import config as configs
 
 REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
@@ -40,6 +42,22 @@ def print_help(doc: str) -> int:
     for flag in flags.FLAGS.flags_by_module_dict().get(module, ()):
       print(f'  --{flag.name}={flag.default_as_str or flag.default}\n      {flag.help}')
   return REACHED
+
+
+def check_config(before: str, config: configs.Config, where):
+  """Raises Problem unless `before`, the text of a config, is that of `config`."""
+  text = configs.to_text(config)
+  if before != text:
+    raise Problem(f'{where}: holds a run of another config ({configs.differences(before, text)}); name another '
+                  '--workdir, or give the same config to resume')
+
+
+def write_records(events, workdir, **author) -> tuple[dict, str | None]:
+  """Writes and prints the records of a run: (its record, why there is no DAWNBench entry or None)."""
+  files, refused = record.write(events, workdir, **author)
+  made = record.record(events)
+  print(record.table(made) + f"records   {', '.join(str(f) for f in files)}", flush=True)
+  return made, refused
 
 
 def run(main: Callable[[list[str], str], int], doc: str):

@@ -20,11 +20,9 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
   number_of_runs, checkpoint_dir = flags.FLAGS.runs, flags.FLAGS.checkpoint_dir
   if (runs_dir / 'tape.jsonl').exists() and (runs_dir / 'tape.jsonl').stat().st_size:
     raise Problem(f'--workdir={runs_dir}: holds a single run; name another for a set of runs')
-  text = configs.to_text(config)
   begun = ledger.read(runs_dir) if (runs_dir / 'ledger.jsonl').exists() else []
-  if begun and begun[0]['config'] != text:
-    raise Problem(f'--workdir={runs_dir}: holds runs of another config '
-                  f'({configs.differences(begun[0]["config"], text)}); name another --workdir')
+  if begun:
+    command.check_config(begun[0]['config'], config, runs_dir)
   ended = {e['run'] for e in begun if e['event'] == 'end'}
   try:
     runs_dir.mkdir(parents=True, exist_ok=True)
@@ -43,7 +41,7 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     flags_of_run = [*argv, '--runs=1', f'--workdir={workdir}', f'--config.seed={seed}']
     if checkpoint_dir:
       flags_of_run.append(f'--checkpoint_dir={checkpoint_dir}/{name}')
-    ledger.append(runs_dir, run=name, event='begin', seed=seed, config=text, time=time.time())
+    ledger.append(runs_dir, run=name, event='begin', seed=seed, config=configs.to_text(config), time=time.time())
     status = _run(flags_of_run, asked_to_stop)
     print(_line(workdir, seed, status), flush=True)
     ledger.append(runs_dir, run=name, event='end', exit_status=status, time=time.time())

@@ -26,9 +26,7 @@ def score_run(workdir: Path) -> int:
   events = tapes.read(workdir)
   if not events:
     raise Problem(f'{workdir}: its tape is empty: the run ended before it could say anything; train again')
-  files, refused = record.write(events, workdir, author=FLAGS.author, author_email=FLAGS.author_email)
-  made = record.record(events)
-  print(record.table(made) + f"records   {', '.join(str(f) for f in files)}")
+  made, refused = command.write_records(events, workdir, author=FLAGS.author, author_email=FLAGS.author_email)
   if refused:
     print(f'dawnbench {refused}')
   return command.REACHED if made['reached'] else command.NOT_REACHED

@@ -120,19 +120,10 @@ def make_workdir(config) -> Path:
   LOCKS.append(lock)  # held, and so kept open, until this process ends
   events = tapes.read(workdir)
   if events:
-    check_config(events, config, workdir)
+    command.check_config(events[0]['config'], config, workdir)
   if not FLAGS.checkpoints and (workdir / 'checkpoints').exists():
     raise Problem(f'--workdir={workdir}: has checkpoints to resume from; leave --nocheckpoints out or name another')
   return workdir
-
-
-def check_config(events, config, where):
-  """Raises Problem if the tape is of another config."""
-  text = configs.to_text(config)
-  if events[0]['config'] != text:
-    changed = configs.differences(events[0]['config'], text)
-    raise Problem(f'{where}: holds a run of another config ({changed}); name another --workdir, or give the same '
-                  'config to resume')
 
 
 def profile_range(num_steps: int) -> tuple[int, int] | None:
@@ -163,7 +154,7 @@ def open_tape(workdir: Path, checkpoints, config, task, devices, imported: float
   tape = Tape(path, now=NOW)
   resumed = None
   if tape.events:
-    check_config(tape.events, config, checkpoints.directory if checkpoints else workdir)
+    command.check_config(tape.events[0]['config'], config, checkpoints.directory if checkpoints else workdir)
     if not tape.text().startswith(saved):
       raise Problem(f'{workdir}: the checkpoint of step {step} is not of this tape; name another --workdir')
     resumed = {'step': step or 0, 'line': len(saved.splitlines()) or 1}
@@ -182,7 +173,6 @@ def open_tape(workdir: Path, checkpoints, config, task, devices, imported: float
 
 def train(config, workdir: Path) -> int:
   """One run, from here to its records; the exit status."""
-
   from training import checkpoint, loop
   from training import mesh as meshes
   imported = NOW()
@@ -222,9 +212,7 @@ def train(config, workdir: Path) -> int:
 
 def write_records(events, workdir: Path) -> int:
   """Writes and prints the records; the exit status."""
-  files, refused = record.write(events, workdir)
-  made = record.record(events)
-  print(record.table(made) + f"records   {', '.join(str(f) for f in files)}", flush=True)
+  made, refused = command.write_records(events, workdir)
   if refused and made['reached']:
     print(f'dawnbench {refused}')
   return command.REACHED if made['reached'] else command.NOT_REACHED
@@ -241,7 +229,8 @@ def evaluate(config, workdir: Path) -> int:
   step = checkpoints.latest_step()
   if not step:
     raise Problem(f'{checkpoints.directory}: no checkpoint to evaluate; train first')
-  check_config(tapes.parse(checkpoints.restore_tape(step)), config, checkpoints.directory)
+  saved = tapes.parse(checkpoints.restore_tape(step))
+  command.check_config(saved[0]['config'], config, checkpoints.directory)
   metrics, counted = loop.evaluate_checkpoint(config.make_task(os.path.expanduser(FLAGS.data_dir)), config,
                                               meshes.make_mesh(), checkpoints, step)
   print(json.dumps({'step': step, 'num_evaluated': counted, **metrics}))
