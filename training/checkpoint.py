@@ -9,7 +9,7 @@ import numpy as np
 from scoring import tape as tapes
 from scoring.problem import Problem
 
-OVERHEAD_BYTES = 65536  # what a checkpoint takes beside its arrays, rounded up: 18 kB for 30 of them
+OVERHEAD_BYTES = 2**18  # beside its arrays: some 30 small files, a block or more each, while it is being written
 
 
 class Checkpoints:

@@ -118,7 +118,7 @@ def small_disk(tmp_path):
   """A file system of a few hundred kilobytes; growing it is `grow()`."""
   path = tmp_path / 'disk'
   path.mkdir()
-  if os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=280k', 'tmpfs', path]).returncode:
+  if os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=640k', 'tmpfs', path]).returncode:
     pytest.skip('needs the right to mount a tmpfs')
   yield path, lambda: subprocess.run(['mount', '-o', 'remount,size=64m', path], check=True)
   subprocess.run(['umount', path], check=True)
