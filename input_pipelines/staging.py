@@ -1,0 +1,60 @@
+"""Where a data set is prepared before it takes its place: a kill at any time leaves nothing that looks finished."""
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from scoring.problem import Problem
+
+
+@contextlib.contextmanager
+def folder(data_dir: Path, name: str) -> Iterator[Path]:
+  """An empty folder DATA_DIR/NAME.preparing of this process alone; it goes when this ends, however it ends.
+
+  What a killed process left there goes first. An OSError inside is told as a Problem of writing to `data_dir`.
+  """
+  path = data_dir / f'{name}.preparing'
+  try:
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / 'lock', 'w') as lock:
+      try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        raise Problem(f'{path}: another process is preparing {name} there; wait for it or stop it') from None
+      try:
+        _clear(path)
+        yield path
+      finally:
+        shutil.rmtree(path, ignore_errors=True)
+  except OSError as error:
+    raise Problem(f'{data_dir}: cannot prepare {name} there ({error.strerror or error}); free space, or name another '
+                  '--data_dir') from None
+
+
+def _clear(path: Path):
+  for left in path.iterdir():
+    if left.is_dir():
+      shutil.rmtree(left)
+    elif left.name != 'lock':
+      left.unlink()
+
+
+def check_space(data_dir: Path, need: int):
+  """Raises Problem unless the disk has room for `need` bytes and a twentieth more."""
+  free = shutil.disk_usage(data_dir).free
+  if free < 1.05 * need:
+    raise Problem(f'{data_dir}: No space left for {need / 1e6:.0f} MB ({free / 1e6:.0f} MB are free); free space, or '
+                  'name another --data_dir')
+
+
+def publish(staged: Path, goal: Path, last: Sequence[str]):
+  """Moves what `staged` holds to `goal`: at once where that is new, else file by file, those named in `last` last."""
+  goal.parent.mkdir(parents=True, exist_ok=True)
+  if not goal.exists():
+    os.rename(staged, goal)
+    return
+  order = ['', *last]
+  for file in sorted(staged.iterdir(), key=lambda p: (order.index(p.name) if p.name in order else 0, p.name)):
+    os.replace(file, goal / file.name)
