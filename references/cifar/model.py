@@ -1,9 +1,13 @@
-"""Convolutional networks for small images: groups of two convolutions, each group at half the resolution."""
-from collections.abc import Sequence
+"""Convolutional networks for small images: groups of two convolutions, each group at half the resolution; a ResNet."""
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+
+from references.cifar.convolution import conv3x3
 
 
 def max_pool(x):
@@ -47,3 +51,107 @@ class GroupNet(nn.Module):
       x = ConvGroup(width, self.dtype)(x, train)
     x = x.max((1, 2))
     return nn.Dense(self.num_classes, use_bias=False, dtype=self.dtype)(x).astype(jnp.float32)
+
+
+def torch_uniform(key, shape, dtype=jnp.float32):
+  """U(-1/sqrt(n), 1/sqrt(n)) where n is what each output sums over: how torch starts its kernels, [..., outputs]."""
+  bound = 1 / math.sqrt(math.prod(shape[:-1]))
+  return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def partly_identity(key, shape, dtype=jnp.float32):
+  """3 x 3 filters [3, 3, C, K], of which the first C (or K) hand their channel on; the rest are `torch_uniform`."""
+  same = min(shape[2:])
+  return torch_uniform(key, shape, dtype).at[..., :same].set(0).at[1, 1, :same, :same].set(jnp.eye(same))
+
+
+class Conv(nn.Module):
+  """3 x 3, without bias; computes only as many rows and columns as `size` says."""
+  width: int
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x, size):
+    kernel = self.param('kernel', partly_identity, (3, 3, x.shape[-1], self.width))
+    return conv3x3(x, kernel.astype(self.dtype), size)
+
+
+class Whitening(nn.Module):
+  """2 x 2 convolution by fixed filters, which images.py computes from data, and a bias that is trained at first."""
+  dtype: Any
+  bias_init: Callable
+
+  @nn.compact
+  def __call__(self, x):
+    filters = self.variable('whitening', 'filters', jnp.zeros, (2, 2, 3, 24), jnp.float32).value.astype(self.dtype)
+    x = jax.lax.conv_general_dilated(x, filters, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return x + self.param('bias', self.bias_init, (24,)).astype(self.dtype)
+
+
+class Airbench(nn.Module):
+  """The network of airbench94 (K. Jordan, arXiv 2404.00498, section 3) and of its successors.
+
+  images: float [B, H, W, 3] -> logits: float32 [B, 10].
+
+  Attributes:
+    widths: channels of the three groups.
+    activation: in the groups; after the whitening it is GELU.
+    norm_momentum: how much of its running statistics a batch normalisation keeps at each step.
+    unit_head: as the Muon recipe: head weights of unit variance, logits divided by the number of features, and a
+      random whitening bias; else weights as torch starts them, logits by 9, and no bias at first.
+  """
+  widths: Sequence[int]
+  activation: Callable
+  norm_momentum: float
+  unit_head: bool
+  dtype: Any = jnp.bfloat16
+
+  @nn.compact
+  def __call__(self, images, train: bool):
+    x = Whitening(self.dtype, self._whitening_bias)(images.astype(self.dtype))
+    x = nn.gelu(x, approximate=False)
+    for width in self.widths:
+      for pool in (True, False):
+        height, breadth = x.shape[1:3]
+        # Only what the pooling reads is computed: an odd last row or column would be cut off.
+        x = Conv(width, self.dtype)(x, (height // 2 * 2, breadth // 2 * 2) if pool else (height, breadth))
+        x = max_pool(x) if pool else x
+        x = nn.BatchNorm(use_running_average=not train, momentum=self.norm_momentum, epsilon=1e-12, use_scale=False,
+                         dtype=self.dtype)(x)
+        x = self.activation(x)
+    x = x.max((1, 2)).astype(jnp.float32)
+    kernel = self.param('head', self._head, (self.widths[-1], 10))
+    return x @ kernel / (self.widths[-1] if self.unit_head else 9)
+
+  def _head(self, key, shape):
+    kernel = torch_uniform(key, shape)
+    return kernel / kernel.std(ddof=1) if self.unit_head else kernel
+
+  def _whitening_bias(self, key, shape):
+    bound = 1 / math.sqrt(12)
+    return jax.random.uniform(key, shape, minval=-bound, maxval=bound) if self.unit_head else jnp.zeros(shape)
+
+
+class ResNet18(nn.Module):
+  """ResNet-18 (He et al., arXiv 1512.03385) as it is used on 32 x 32: a 3 x 3 stem and no pooling before the blocks.
+
+  images: float [B, H, W, 3] -> logits: float32 [B, 10].
+  """
+  dtype: Any = jnp.bfloat16
+  width: int = 64
+
+  @nn.compact
+  def __call__(self, images, train: bool):
+    def conv(x, width, size=3, stride=1):
+      x = nn.Conv(width, (size, size), (stride, stride), padding=size // 2, use_bias=False, dtype=self.dtype,
+                  kernel_init=nn.initializers.kaiming_normal())(x)
+      return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype)(x)
+
+    x = nn.relu(conv(images.astype(self.dtype), self.width))
+    for stage in range(4):
+      for block in range(2):
+        width, stride = self.width * 2**stage, 2 if stage and not block else 1
+        y = conv(nn.relu(conv(x, width, stride=stride)), width)
+        x = nn.relu(y + (conv(x, width, size=1, stride=stride) if y.shape != x.shape else x))
+    x = x.mean((1, 2)).astype(jnp.float32)
+    return nn.Dense(10)(x)

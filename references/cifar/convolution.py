@@ -1,0 +1,102 @@
+"""3 x 3 convolution without bias: XLA's own on accelerators, matrix products over blocks of the batch on CPUs.
+
+XLA:CPU's gradient with respect to the filters takes several times as long as its forward pass once the batch is large,
+and its convolutions gain nothing from bfloat16, while its matrix products do. So on CPUs the batch is cut into blocks
+of a few images, small enough that their patches (im2col) stay in the cache, and each block is a matrix product.
+benchmarks/convolution.py prints what that gains.
+"""
+import functools
+
+import jax
+import jax.numpy as jnp
+
+BLOCK = 16  # images; 8 to 32 measured alike
+OFFSETS = tuple((i, j) for i in range(3) for j in range(3))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def conv3x3(x, kernel, size: tuple[int, int]):
+  """The first `size` rows and columns of the convolution with zeros around the image; sums in float32.
+
+  x: [B, H, W, C]; kernel: [3, 3, C, K], of the same dtype; size: (h, w), at most (H, W) -> [B, h, w, K], that dtype.
+  """
+  return jax.lax.platform_dependent(x, kernel, cpu=functools.partial(_blocked, size=size),
+                                    default=functools.partial(_plain, size=size))
+
+
+def _forward(x, kernel, size):
+  return conv3x3(x, kernel, size), (x, kernel)
+
+
+def _backward(size, saved, dy):
+  def plain(x, kernel, dy):
+    return jax.vjp(functools.partial(_plain, size=size), x, kernel)[1](dy)
+  return jax.lax.platform_dependent(*saved, dy, cpu=_blocked_gradients, default=plain)
+
+
+conv3x3.defvjp(_forward, _backward)
+
+
+def _plain(x, kernel, size):
+  padding = [(1, 1 - (have - want)) for have, want in zip(x.shape[1:3], size)]
+  return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def _split(x):
+  """[B, ...] -> ([rows, blocks, ...]): block i holds rows i, i + blocks, ..., so that a sharded batch stays put."""
+  rows = next(n for n in range(min(BLOCK, len(x)), 0, -1) if len(x) % n == 0)
+  return x.reshape(rows, -1, *x.shape[1:])
+
+
+def _over_blocks(block, inputs, shapes, *, total=None):
+  """Runs `block` over the blocks of `inputs`: (its outputs put together for each of `shapes`, its last one summed)."""
+  inputs = [_split(x) for x in inputs]
+  outputs = [jnp.zeros((*inputs[0].shape[:2], *shape), inputs[0].dtype) for shape in shapes]
+
+  def body(i, carry):
+    outputs, total = carry
+    made, extra = block(*(jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False) for x in inputs))
+    outputs = [jax.lax.dynamic_update_index_in_dim(out, new, i, 1) for out, new in zip(outputs, made)]
+    return outputs, None if total is None else total + extra
+
+  outputs, total = jax.lax.fori_loop(0, inputs[0].shape[1], body, (outputs, total))
+  return [out.reshape(-1, *out.shape[2:]) for out in outputs], total
+
+
+def _pad(x):
+  return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+
+_dot = functools.partial(jax.lax.dot, preferred_element_type=jnp.float32)
+_kept = jax.lax.optimization_barrier  # computed once and laid out for the product, instead of fused into it
+
+
+def _blocked(x, kernel, size):
+  (h, w), (channels, filters) = size, kernel.shape[2:]
+  matrix = _kept(kernel.reshape(-1, filters))
+
+  def block(x):
+    x = _pad(x)
+    patches = jnp.concatenate([x[:, i:i + h, j:j + w] for i, j in OFFSETS], -1)
+    y = _dot(patches.reshape(-1, 9 * channels), matrix)
+    return [y.astype(x.dtype).reshape(-1, h, w, filters)], None
+
+  return _over_blocks(block, [x], [(h, w, filters)])[0][0]
+
+
+def _blocked_gradients(x, kernel, dy):
+  (_, height, width, channels), (_, h, w, filters) = x.shape, dy.shape
+  matrix = _kept(kernel.reshape(-1, filters).T)
+
+  def block(x, dy):
+    dy = dy.reshape(-1, filters)
+    spread = _kept(_dot(dy, matrix)).reshape(-1, h, w, 9, channels)
+    dx = sum(jnp.pad(spread[:, :, :, 3 * i + j], ((0, 0), (i, height + 2 - h - i), (j, width + 2 - w - j), (0, 0)))
+             for i, j in OFFSETS)[:, 1:-1, 1:-1]
+    turned = _kept(_pad(x).transpose(3, 0, 1, 2))
+    patches = _kept(jnp.concatenate([turned[:, :, i:i + h, j:j + w].reshape(channels, -1) for i, j in OFFSETS]))
+    return [dx.astype(x.dtype)], _dot(patches, dy)
+
+  (dx,), total = _over_blocks(block, [x, dy], [(height, width, channels)],
+                              total=jnp.zeros((9 * channels, filters), jnp.float32))
+  return dx, total.reshape(kernel.shape).astype(kernel.dtype)

@@ -1,0 +1,91 @@
+"""Optimizers for small images: Nesterov's momentum by groups of parameters, and Muon, as airbench uses them."""
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+FILTERS, NORM, HEAD, WHITENING = 'filters', 'norm', 'head', 'whitening'
+
+
+def group(path) -> str:
+  """Which group of parameters a path in the tree of parameters belongs to."""
+  names = [key.key for key in path]
+  if names[0].startswith('Whitening'):
+    return WHITENING
+  if names[-2].startswith('BatchNorm') if len(names) > 1 else False:
+    return NORM
+  return FILTERS if names[-1] == 'kernel' and not names[0].startswith('Dense') else HEAD
+
+
+def by_group(transforms: dict[str, optax.GradientTransformation]) -> optax.GradientTransformation:
+  """A transformation for each group; a group that a network does not have needs none."""
+  return optax.multi_transform(transforms, lambda params: jax.tree_util.tree_map_with_path(
+      lambda path, _: group(path), params))
+
+
+def rise_and_fall(num_steps: int, warmup_fraction: float, initial: float, final: float) -> Callable:
+  """step -> multiplier of the learning rate: linear from `initial` to 1 over the warm-up, then linear to `final`."""
+  warmup = int(num_steps * warmup_fraction)
+  return lambda step: jnp.where(
+      step < warmup, initial + (1 - initial) * step / max(warmup, 1),
+      1 + (final - 1) * jnp.maximum(step - warmup, 0) / (num_steps - warmup))
+
+
+def nesterov(learning_rate: Callable, momentum: float, decay: float) -> optax.GradientTransformation:
+  """torch's SGD(nesterov=True, weight_decay=decay): the decay goes through the momentum."""
+  return optax.chain(optax.add_decayed_weights(decay), optax.trace(momentum, nesterov=True),
+                     optax.scale_by_learning_rate(learning_rate))
+
+
+class MuonState(NamedTuple):
+  """step: int32, updates so far; normalized: int32, the step of the last normalisation; momentum: like the filters."""
+  step: jax.Array
+  normalized: jax.Array
+  momentum: optax.Updates
+
+
+def orthogonalized(matrix, coefficients: tuple[float, ...], iterations: int = 3):
+  """Roughly the orthogonal matrix nearest to `matrix` [M, N], by a quintic Newton-Schulz iteration in bfloat16.
+
+  K. Jordan, "Muon", 2024, kellerjordan.github.io/posts/muon: singular values end near 1, which is near enough.
+  """
+  a, b, c = coefficients
+  x = matrix.astype(jnp.bfloat16)
+  x = x / (jnp.linalg.norm(x.astype(jnp.float32)) + 1e-7).astype(jnp.bfloat16)
+  wide = x if x.shape[0] <= x.shape[1] else x.T
+  for _ in range(iterations):
+    gram = wide @ wide.T
+    wide = a * wide + (b * gram + c * (gram @ gram)) @ wide
+  return wide if wide.shape == x.shape else wide.T
+
+
+def muon(learning_rate: Callable, momentum: float, coefficients: tuple[float, ...], decay: float = 0.0,
+         normalize_every: Callable = lambda step: 1) -> optax.GradientTransformation:
+  """Muon with normalised filters, as in airbench94_muon; for filters [3, 3, C, K].
+
+  Every filter bank is scaled to the norm sqrt(K) every `normalize_every(step)` steps (steps count from 1), moved by
+  the orthogonalised Nesterov momentum, and shrunk by learning_rate * decay. optax.contrib.muon is another recipe:
+  an average instead of a sum of gradients, debiased, and a scale by shape; and it never normalises.
+  """
+  def init(params):
+    return MuonState(jnp.int32(0), jnp.int32(0), jax.tree.map(jnp.zeros_like, params))
+
+  def update(grads, state, params):
+    step = state.step + 1
+    due = step - state.normalized >= normalize_every(step)
+    rate = learning_rate(state.step)
+    buffers = jax.tree.map(lambda b, g: momentum * b + g, state.momentum, grads)
+
+    def move(g, b, p):
+      direction = (g + momentum * b).reshape(-1, p.shape[-1]).T
+      direction = orthogonalized(direction, coefficients).astype(p.dtype).T.reshape(p.shape)
+      scale = jnp.where(due, math.sqrt(p.shape[-1]) / (jnp.linalg.norm(p) + 1e-7), 1.0)
+      return (p * scale - rate * direction) * (1 - rate * decay) - p
+
+    moves = jax.tree.map(move, grads, buffers, params)
+    return moves, MuonState(step, jnp.where(due, step, state.normalized), buffers)
+
+  return optax.GradientTransformation(init, update)
