@@ -6,7 +6,7 @@ from references.cifar.cifar10 import Config
 def get_config() -> Config:
   return Config(
       batch_size=2000,
-      num_epochs=9.0,
+      num_epochs=10.5,
       optimizer='muon',
       learning_rate=0.24,
       head_learning_rate=0.67 * 2000,
