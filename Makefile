@@ -29,6 +29,7 @@ statistics: setup
 bench: setup-test
 	$(BIN)/python -m benchmarks.tape_overhead
 	$(BIN)/python -m benchmarks.loop_overhead
+	$(BIN)/python -m benchmarks.convolution
 
 lint: setup-test
 	$(BIN)/ruff check .
@@ -38,9 +39,9 @@ clean:
 
 help:
 	@sed -n 's/^# //p' Makefile
-	@echo 'make test-peers  numerics against torch and scikit-learn (installs both)'
+	@echo 'make test-peers  numerics and first epochs against torch and scikit-learn (installs both)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
-	@echo 'make bench       what the tape and the loop cost, against named peers'
+	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
 	@echo 'make clean       removes the environment and the runs'
 
 setup: $(VENV)/.installed

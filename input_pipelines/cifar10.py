@@ -1,7 +1,8 @@
 """CIFAR-10 as launchers.prepare left it: 60,000 colour images, 32 x 32, of ten classes (A. Krizhevsky, 2009).
 
 DATA_DIR/cifar10/3.0.2/ is a directory of TFDS's cifar10 in array_record format; beside its files lie
-  cifar10.npy   uint8 [60000, 3073]: a row is the label, then 32 x 32 x 3 pixels; train first, in the official order
+  cifar10.npy   uint8 [60000 * 3073]: all images, [60000, 32, 32, 3], then all labels, [60000], each a block of its own
+                that goes to a device as it lies; train first, in the official order
   cifar10.json  sha256 of that array's bytes, and where they came from
 """
 import hashlib
@@ -16,7 +17,8 @@ from scoring.problem import Problem
 
 NUM_TRAIN, NUM_EVAL = 50_000, 10_000
 IMAGE = (32, 32, 3)
-ROW = 1 + 32 * 32 * 3  # bytes: the label, the pixels
+PIXELS = 32 * 32 * 3  # bytes of an image
+ROW = 1 + PIXELS  # bytes of a record: the label, the pixels
 CLASSES = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 VERSION = '3.0.2'  # TFDS's
 LABELS_SHA256 = '3edb456524d5918aefded81f5aef7c32efab2a788211df998a4eb0c8957baa1f'  # all 60,000, in official order
@@ -51,11 +53,16 @@ def load(data_dir) -> dict[str, dict[str, np.ndarray]]:
   Raises:
     Problem: nothing is prepared there, or it is not CIFAR-10 whole and in the official order.
   """
+  check_present(data_dir)
   if array_file(data_dir).exists():
     return splits(open_array(data_dir), array_file(data_dir), data_dir)
-  if tfds_info_file(data_dir).exists():
-    return splits(_read_tfds(data_dir), directory(data_dir), data_dir)
-  raise Problem(f'{directory(data_dir)}: no CIFAR-10 there; get it with: {prepare_command(data_dir)}')
+  return splits(_read_tfds(data_dir), directory(data_dir), data_dir)
+
+
+def check_present(data_dir):
+  """Raises Problem where nothing is prepared; looks into no file, so it may be asked before the clock starts."""
+  if not array_file(data_dir).exists() and not tfds_info_file(data_dir).exists():
+    raise Problem(f'{directory(data_dir)}: no CIFAR-10 there; get it with: {prepare_command(data_dir)}')
 
 
 def fingerprint(data_dir) -> str | None:
@@ -74,39 +81,45 @@ def provenance(data_dir) -> dict:
 
 
 def open_array(data_dir) -> np.ndarray:
-  """cifar10.npy, mapped: uint8 [60000, 3073].
+  """cifar10.npy, mapped: uint8 [60000 * 3073].
 
   Raises:
     Problem: it is not an array of that type and shape, or shorter than it says.
   """
-  file, shape = array_file(data_dir), (NUM_TRAIN + NUM_EVAL, ROW)
+  file, shape = array_file(data_dir), ((NUM_TRAIN + NUM_EVAL) * ROW,)
   try:
-    rows = np.load(file, mmap_mode='r')
+    array = np.load(file, mmap_mode='r')
   except (OSError, ValueError, EOFError) as error:
     raise Problem(f'{file}: cut short or not an array ({error}); prepare again: {prepare_command(data_dir)}') from None
-  if not isinstance(rows, np.ndarray) or rows.shape != shape or rows.dtype != np.uint8 or not rows.flags.c_contiguous:
-    found = f'{rows.dtype} {list(rows.shape)}' if isinstance(rows, np.ndarray) else 'an archive'
+  if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.uint8:
+    found = f'{array.dtype} {list(array.shape)}' if isinstance(array, np.ndarray) else 'an archive'
     raise Problem(f'{file}: is {found}, not uint8 {list(shape)}; prepare again: {prepare_command(data_dir)}')
-  return rows.view(np.ndarray)
+  return array.view(np.ndarray)
 
 
-def splits(rows: np.ndarray, where, data_dir) -> dict[str, dict[str, np.ndarray]]:
-  """Both splits, as views into `rows`, uint8 [60000, 3073].
+def parts(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """(images [60000, 32, 32, 3], labels [60000]) of an array as in cifar10.npy, as views."""
+  images, labels = np.split(array, [(NUM_TRAIN + NUM_EVAL) * PIXELS])
+  return images.reshape(-1, *IMAGE), labels
+
+
+def splits(array: np.ndarray, where, data_dir) -> dict[str, dict[str, np.ndarray]]:
+  """Both splits of an array as in cifar10.npy; the images are views into it.
 
   Raises:
     Problem: the labels are not CIFAR-10's in the official order.
   """
-  labels = rows[:, 0].copy()
+  images, labels = parts(array)
   if hashlib.sha256(labels).hexdigest() != LABELS_SHA256:
     raise Problem(f'{where}: its labels are not those of CIFAR-10 in the official order; remove it and prepare again: '
                   f'{prepare_command(data_dir)}')
-  images, labels = rows[:, 1:].reshape(-1, *IMAGE), labels.astype(np.int32)
+  labels = labels.astype(np.int32)
   return {'train': {'image': images[:NUM_TRAIN], 'label': labels[:NUM_TRAIN]},
           'eval': {'image': images[NUM_TRAIN:], 'label': labels[NUM_TRAIN:]}}
 
 
 def _read_tfds(data_dir) -> np.ndarray:
-  """The rows of a set that TFDS prepared itself, put back into the order that its ids tell (it shuffles on disk)."""
+  """A set that TFDS prepared itself as in cifar10.npy, in the order that its ids tell (it shuffles on disk)."""
   where, otherwise = directory(data_dir), f'or add a copy that needs no TFDS: {prepare_command(data_dir)} --notfds'
   try:
     file_format = json.loads(tfds_info_file(data_dir).read_text(encoding='utf-8')).get('fileFormat', 'tfrecord')
@@ -121,14 +134,15 @@ def _read_tfds(data_dir) -> np.ndarray:
     import tensorflow_datasets as tfds
   except ImportError as error:
     raise Problem(f"{where}: TFDS cannot read it ({error}); pip install 'daybreak[data]', {otherwise}") from None
-  rows = np.zeros((NUM_TRAIN + NUM_EVAL, ROW), np.uint8)
-  builder, seen = tfds.builder_from_directory(where), np.zeros(len(rows), bool)
+  array = np.zeros((NUM_TRAIN + NUM_EVAL) * ROW, np.uint8)
+  images, labels = parts(array)
+  builder, seen = tfds.builder_from_directory(where), np.zeros(len(labels), bool)
   for split, first, count in (('train', 0, NUM_TRAIN), ('test', NUM_TRAIN, NUM_EVAL)):
     try:
       source = builder.as_data_source(split=split)
       for record in (source[i] for i in range(len(source))):
         place = _place(record['id'], split, count)
-        rows[first + place, 0], rows[first + place, 1:] = record['label'], record['image'].reshape(-1)
+        images[first + place], labels[first + place] = record['image'], record['label']
         seen[first + place] = True
     except (ValueError, KeyError, IndexError, OSError, RuntimeError) as error:
       raise Problem(f'{where}: split {split!r} is broken ({error}); remove it and prepare again: '
@@ -136,7 +150,7 @@ def _read_tfds(data_dir) -> np.ndarray:
   if not seen.all():
     raise Problem(f'{where}: {np.sum(~seen)} of its {len(seen)} records are missing; remove it and prepare again: '
                   f'{prepare_command(data_dir)}')
-  return rows
+  return array
 
 
 def _place(identity, split: str, count: int) -> int:

@@ -74,9 +74,9 @@ def is_prepared(data_dir: Path) -> bool:
   if not cifar10.array_file(data_dir).exists():
     return False
   try:
-    rows = cifar10.open_array(data_dir)
-    cifar10.splits(rows, cifar10.array_file(data_dir), data_dir)
-    valid = array_sha256(rows) == cifar10.fingerprint(data_dir)
+    array = cifar10.open_array(data_dir)
+    cifar10.splits(array, cifar10.array_file(data_dir), data_dir)
+    valid = array_sha256(array) == cifar10.fingerprint(data_dir)
   except Problem:
     valid = False
   if not valid:
@@ -84,11 +84,11 @@ def is_prepared(data_dir: Path) -> bool:
   return valid
 
 
-def array_sha256(rows: np.ndarray) -> str:
-  """sha256 of the bytes of a C-ordered array, block by block: it may be mapped, and need not fit into memory."""
+def array_sha256(array: np.ndarray) -> str:
+  """sha256 of bytes, uint8 [N], block by block: they may be mapped, and need not fit into memory."""
   digest = hashlib.sha256()
-  for start in range(0, len(rows), 1000):
-    digest.update(rows[start:start + 1000])
+  for start in range(0, len(array), 1 << 20):
+    digest.update(array[start:start + (1 << 20)])
   return digest.hexdigest()
 
 
@@ -178,9 +178,10 @@ def write_array(contents: Iterator[tuple[str, bytes]], file: Path, source) -> di
   Raises:
     Problem: a file is missing or there twice, or its labels are not the official ones in the official order.
   """
-  labels, sums, shape = {}, {}, (cifar10.NUM_TRAIN + cifar10.NUM_EVAL, cifar10.ROW)
+  labels, sums, count = {}, {}, cifar10.NUM_TRAIN + cifar10.NUM_EVAL
   with open(file, 'wb') as out:  # written, not mapped: a full disk is then an error, not a signal
-    np.lib.format.write_array_header_1_0(out, {'descr': '|u1', 'fortran_order': False, 'shape': shape})
+    np.lib.format.write_array_header_1_0(out, {'descr': '|u1', 'fortran_order': False,
+                                                  'shape': (count * cifar10.ROW,)})
     start = out.tell()
     for name, content in contents:
       if name in labels:
@@ -191,8 +192,11 @@ def write_array(contents: Iterator[tuple[str, bytes]], file: Path, source) -> di
       if wrong.size:
         raise Problem(f'{source}: {name}: record {wrong[0]} has the label {labels[name][wrong[0]]}, and labels are '
                       f'0 to 9; {AGAIN}')
-      out.seek(start + FILES.index(name) * len(content))
-      out.write(_rows(records))
+      first = FILES.index(name) * cifar10.NUM_EVAL
+      out.seek(start + first * cifar10.PIXELS)
+      out.write(np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)))
+      out.seek(start + count * cifar10.PIXELS + first)
+      out.write(labels[name])
     out.flush()
     os.fsync(out.fileno())
   missing = [name for name in FILES if name not in labels]
@@ -200,14 +204,6 @@ def write_array(contents: Iterator[tuple[str, bytes]], file: Path, source) -> di
     raise Problem(f"{source}: {', '.join(missing)} missing; {AGAIN}")
   _check_labels(labels, source)
   return sums
-
-
-def _rows(records: np.ndarray) -> np.ndarray:
-  """The records with their pixels in the order height, width, channel."""
-  rows = np.empty_like(records)
-  rows[:, 0] = records[:, 0]
-  rows[:, 1:].reshape(-1, *cifar10.IMAGE)[:] = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-  return rows
 
 
 def _check_labels(labels: dict[str, np.ndarray], source):
@@ -228,10 +224,10 @@ def _check_labels(labels: dict[str, np.ndarray], source):
     raise Problem(f'{source}: {name} does not have the official labels: {why}; {AGAIN}')
 
 
-def _write_tfds(rows: np.ndarray, folder: Path):
+def _write_tfds(array: np.ndarray, folder: Path):
   from input_pipelines import cifar10_tfds  # here, since it needs what only the extra `data` installs
   try:
-    cifar10_tfds.write(rows, folder)
+    cifar10_tfds.write(array, folder)
   except RuntimeError as error:  # what array_record raises where it cannot write
     raise Problem(f"{folder}: TFDS's files cannot be written ({error}); free space, or name another "
                   '--data_dir') from None

@@ -18,11 +18,11 @@ CITATION = """@TECHREPORT{Krizhevsky09learningmultiple,
 
 with tfds.core.registered.skip_registration():  # `tfds.builder('cifar10')` stays TFDS's own
   class Cifar10(tfds.core.GeneratorBasedBuilder):
-    """CIFAR-10 from the rows of cifar10.npy."""
+    """CIFAR-10 from what cifar10.npy holds."""
     VERSION = tfds.core.Version(cifar10.VERSION)
 
-    def __init__(self, rows: np.ndarray, **kwargs):
-      self._rows = rows
+    def __init__(self, array: np.ndarray, **kwargs):
+      self._images, self._labels = cifar10.parts(array)
       super().__init__(**kwargs)
 
     def _info(self):
@@ -36,22 +36,23 @@ with tfds.core.registered.skip_registration():  # `tfds.builder('cifar10')` stay
           citation=CITATION)
 
     def _split_generators(self, dl_manager):
-      return {'train': self._examples('train', self._rows[:cifar10.NUM_TRAIN]),
-              'test': self._examples('test', self._rows[cifar10.NUM_TRAIN:])}
+      return {'train': self._examples('train', slice(0, cifar10.NUM_TRAIN)),
+              'test': self._examples('test', slice(cifar10.NUM_TRAIN, None))}
 
     def _generate_examples(self):
       raise NotImplementedError('see _examples')
 
-    def _examples(self, split: str, rows: np.ndarray):
-      for i, row in enumerate(rows):  # i is the key, as it is TFDS's: the key decides the order on disk
-        yield i, {'id': f'{split}_{i:05d}', 'image': _png(row[1:].reshape(cifar10.IMAGE)), 'label': int(row[0])}
+    def _examples(self, split: str, part: slice):
+      # i is the key, as it is TFDS's: the key decides the order on disk
+      for i, (image, label) in enumerate(zip(self._images[part], self._labels[part])):
+        yield i, {'id': f'{split}_{i:05d}', 'image': _png(image), 'label': int(label)}
 
 
-def write(rows: np.ndarray, data_dir: Path):
-  """Writes `rows`, uint8 [60000, 3073], into data_dir/cifar10/3.0.2, which must not be there yet."""
+def write(array: np.ndarray, data_dir: Path):
+  """Writes an array as in cifar10.npy into data_dir/cifar10/3.0.2, which must not be there yet."""
   tfds.disable_progress_bar()
   with contextlib.redirect_stdout(io.StringIO()):  # it says that it downloads, into a folder that will not stay
-    Cifar10(rows, data_dir=data_dir, file_format='array_record').download_and_prepare(
+    Cifar10(array, data_dir=data_dir, file_format='array_record').download_and_prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False))
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from scoring import ledger, statistics
+from scoring import ledger, record, statistics
 from scoring import tape as tapes
 
 ROOT = Path(__file__).resolve().parents[1]
 SETS = sorted(p.parent for p in (ROOT / 'results').glob('*/ledger.jsonl'))
+RUNS = sorted(p.parent for p in (ROOT / 'results').glob('*/tape.jsonl'))
 
 
 def test_something_is_published():
@@ -33,3 +34,12 @@ def test_the_readme_quotes_the_summary_as_it_is(folder):
   table = ledger.table(json.loads((folder / 'summary.json').read_text()))
   assert table.strip() in (ROOT / 'README.md').read_text()
   assert folder.name in (ROOT / 'results' / 'README.md').read_text()
+
+
+@pytest.mark.parametrize('folder', RUNS, ids=lambda p: p.name)
+def test_a_published_run_is_whole_and_its_table_is_quoted_as_it_is(folder):
+  events = tapes.read(folder)
+  made = record.record(events)
+  assert made['status'] == 'complete' and events[0]['git_dirty'] is False and not events[0].get('fixture')
+  assert f'`{folder.name}`' in (ROOT / 'results' / 'README.md').read_text()
+  assert record.table(made).strip() in (ROOT / 'results' / 'README.md').read_text()

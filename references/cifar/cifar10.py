@@ -3,7 +3,6 @@ import dataclasses
 import functools
 import math
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +18,7 @@ from scoring.problem import Problem
 from training.config import Config as BaseConfig
 from training.task import Target, Task
 
-ACTIVATIONS = {'gelu': functools.partial(nn.gelu, approximate=False), 'silu': nn.silu}
+ACTIVATIONS = {'gelu': functools.partial(jax.nn.gelu, approximate=False), 'silu': jax.nn.silu}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,6 +119,9 @@ class Config(BaseConfig):
                     '0.0 and below 1, and sizes from 16 to 32')
 
   def make_task(self, data_dir: str) -> Task:
+    """The task on the data prepared in `data_dir`; '' makes one that can be looked at and compiled, but not trained."""
+    if data_dir:
+      cifar10.check_present(data_dir)
     return Cifar10(self, data_dir)
 
 
@@ -177,17 +179,17 @@ class Cifar10(Task):
     # The Muon recipe lets the whitening bias's rate fall to 0 by itself, the other one cuts it off.
     fall = lambda step: jnp.maximum(1 - step / max(whitening_steps, 1), 0)
     cut = lambda step: jnp.where(step < whitening_steps, schedule(step), 0)
-    parts = {optimizers.NORM: (config.norm_learning_rate, schedule), optimizers.HEAD: (config.head_learning_rate, schedule),
+    parts = {optimizers.NORM: (config.norm_learning_rate, schedule),
+             optimizers.HEAD: (config.head_learning_rate, schedule),
              optimizers.WHITENING: (config.whitening_learning_rate, fall if config.optimizer == 'muon' else cut),
              optimizers.FILTERS: (config.learning_rate, schedule)}
-    scaled = lambda rate, multiplier: lambda step: rate * multiplier(step)
-    transforms = {name: optimizers.nesterov(scaled(rate, multiplier), config.momentum,
-                                            config.weight_decay / rate if rate else 0.0)
-                  for name, (rate, multiplier) in parts.items()}
+    rate = lambda name: lambda step: parts[name][0] * parts[name][1](step)
+    transforms = {name: optimizers.nesterov(rate(name), config.momentum, config.weight_decay / peak if peak else 0.0)
+                  for name, (peak, _) in parts.items()}
     if config.optimizer == 'muon':
       first, more = config.muon_normalize
       transforms[optimizers.FILTERS] = optimizers.muon(
-          scaled(*parts[optimizers.FILTERS]), config.muon_momentum, config.muon_coefficients, config.muon_weight_decay,
+          rate(optimizers.FILTERS), config.muon_momentum, config.muon_coefficients, config.muon_weight_decay,
           lambda step: first + jnp.floor(more * step / steps).astype(jnp.int32))
     return optimizers.by_group(transforms)
 

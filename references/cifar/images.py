@@ -73,7 +73,7 @@ def view(images, down: int, right: int, mirror: bool):
 
 
 def whitening_filters(images, epsilon: float = 5e-4):
-  """Filters whose responses to 2 x 2 patches of such images are uncorrelated and of variance near 1, and their negatives.
+  """Filters whose responses to 2 x 2 patches are uncorrelated and of variance near 1, and their negatives.
 
   Eigenvectors of the patches' uncentred covariance over sqrt(eigenvalue + epsilon), as in airbench94 after Page's
   cifar10-fast.

@@ -25,10 +25,15 @@ def contents() -> dict[str, bytes]:
 
 
 def rows() -> np.ndarray:
-  """What cifar10.npy is to hold."""
+  """The records, train first: the label, then the pixels by height, width, channel."""
   official = np.concatenate([records(name) for name in FILES])
   images = official[:, 1:].reshape(-1, 3, 32, 32)
   return np.concatenate([official[:, :1], np.moveaxis(images, 1, 3).reshape(len(official), -1)], axis=1)
+
+
+def array() -> np.ndarray:
+  """What cifar10.npy is to hold: all pixels, then all labels."""
+  return np.concatenate([rows()[:, 1:].reshape(-1), rows()[:, 0]])
 
 
 def patch(setattr, url=None, archive: bytes = b''):

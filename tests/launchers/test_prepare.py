@@ -71,8 +71,8 @@ def names(data) -> set[str]:
 
 
 def check_prepared(data):
-  np.testing.assert_array_equal(np.load(cifar10.array_file(data)), made.rows())
-  assert cifar10.fingerprint(data) == cifar10_prepare.array_sha256(made.rows())
+  np.testing.assert_array_equal(np.load(cifar10.array_file(data)), made.array())
+  assert cifar10.fingerprint(data) == cifar10_prepare.array_sha256(made.array())
   assert {p.name for p in data.iterdir()} == {'cifar10'}
   cifar10.load(data)
 
