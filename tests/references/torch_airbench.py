@@ -193,7 +193,7 @@ class Muon:
 
 
 class Training:
-  """Training of a network by its recipe; `newton_schulz`: the dtype of that; `autocast`: of the forward pass or None."""
+  """Training of a network by its recipe; `newton_schulz`: its dtype; `autocast`: the forward pass's, or None."""
 
   def __init__(self, net: Net, num_examples: int = 50_000, newton_schulz=torch.float32, autocast=None):
     self.net, self.recipe, self.num_examples, self.autocast = net, net.recipe, num_examples, autocast
@@ -213,16 +213,21 @@ class Training:
 
   def step(self, images, labels) -> float:
     """One update; returns the loss divided by the batch."""
-    rates = self.recipe.rates(self.done, self.num_examples)
     self.net.train()
-    self.net.whiten.bias.requires_grad_(self.done < self.whiten_steps)
     self.net.zero_grad(set_to_none=True)
     with torch.autocast('cpu', self.autocast) if self.autocast else contextlib.nullcontext():
       logits = self.net(images)
-    # The sources take the loss of what the head put out, in float16; autocast would as well leave it to float32.
     loss = F.cross_entropy(logits.to(self.net.head.weight.dtype), labels, reduction='sum',
                            label_smoothing=self.recipe.label_smoothing)
     loss.backward()
+    self.update()
+    return loss.item() / len(labels)
+
+  def update(self):
+    """One update by the gradients of the parameters."""
+    rates = self.recipe.rates(self.done, self.num_examples)
+    if self.done >= self.whiten_steps:
+      self.net.whiten.bias.grad = None  # torch's optimizers leave out what has none
     for group in self.sgd.param_groups:
       group['lr'] = rates[group['name']]
     self.sgd.step()
@@ -234,7 +239,6 @@ class Training:
         self.look_ahead(0.95**5 * (self.done / self.total)**3)
       if self.done == self.total:
         self.look_ahead(1.0)
-    return loss.item() / len(labels)
 
   @torch.no_grad()
   def look_ahead(self, decay: float):
