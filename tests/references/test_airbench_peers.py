@@ -217,7 +217,11 @@ def test_losses_of_muon_stay_near_torchs(name, small):
 
 @pytest.mark.parametrize('name', RECIPES)
 def test_gradients_in_bfloat16_are_as_near_to_exact_as_torchs(name, monkeypatch):
-  """At the first weights, with sums over as many numbers as a batch of 256 has; torch's by autocast."""
+  """At the first weights, of a batch of 256; torch's by autocast.
+
+  Both are far off where a gradient is what is left of many that cancel, as before a normalisation; ours was by 0.5 to 3
+  times as much as torch's. A sum that is itself kept in bfloat16 is off by 15 times as much.
+  """
   config, recipe = RECIPES[name]
   task = dataclasses.replace(config, widths=(8, 8, 8)).make_task('')
   recipe, (images, labels) = dataclasses.replace(recipe, widths=(8, 8, 8)), made_images(256)
@@ -239,7 +243,7 @@ def test_gradients_in_bfloat16_are_as_near_to_exact_as_torchs(name, monkeypatch)
   for key, value in ours.items():
     exact, torchs = given[torch.float64][key], given[torch.bfloat16][key]
     error = np.linalg.norm(torchs - exact)
-    print("GG", name, key, np.linalg.norm(value - exact) / np.linalg.norm(exact), error / np.linalg.norm(exact))
+    assert np.linalg.norm(value - exact) < 4 * error + 0.02 * np.linalg.norm(exact), key
 
 
 # -- schedules at full size
