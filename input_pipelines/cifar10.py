@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import shlex
+import tokenize
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def open_array(data_dir) -> np.ndarray:
   file, shape = array_file(data_dir), ((NUM_TRAIN + NUM_EVAL) * ROW,)
   try:
     array = np.load(file, mmap_mode='r')
-  except (OSError, ValueError, EOFError) as error:
+  except (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError) as error:  # the last two of its header
     raise Problem(f'{file}: cut short or not an array ({error}); prepare again: {prepare_command(data_dir)}') from None
   if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != np.uint8:
     found = f'{array.dtype} {list(array.shape)}' if isinstance(array, np.ndarray) else 'an archive'
@@ -136,13 +137,13 @@ def _read_tfds(data_dir) -> np.ndarray:
     raise Problem(f"{where}: TFDS cannot read it ({error}); pip install 'daybreak[data]', {otherwise}") from None
   array = np.zeros((NUM_TRAIN + NUM_EVAL) * ROW, np.uint8)
   images, labels = parts(array)
-  builder, seen = tfds.builder_from_directory(where), np.zeros(len(labels), bool)
+  seen = np.zeros(len(labels), bool)
   for split, first, count in (('train', 0, NUM_TRAIN), ('test', NUM_TRAIN, NUM_EVAL)):
     try:
-      source = builder.as_data_source(split=split)
+      source = tfds.builder_from_directory(where).as_data_source(split=split)
       for record in (source[i] for i in range(len(source))):
         place = _place(record['id'], split, count)
-        images[first + place], labels[first + place] = record['image'], record['label']
+        images[first + place], labels[first + place] = record['image'].reshape(IMAGE), record['label']
         seen[first + place] = True
     except (ValueError, KeyError, IndexError, OSError, RuntimeError) as error:
       raise Problem(f'{where}: split {split!r} is broken ({error}); remove it and prepare again: '

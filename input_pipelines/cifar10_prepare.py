@@ -241,9 +241,9 @@ def _report(data_dir: Path, what: str) -> str:
            f'folder       {cifar10.directory(data_dir)}', f'             {what}', f"from         {told.get('source')}"]
   if told.get('archive_sha256'):
     lines.append(f"archive      sha256 {told['archive_sha256']}, " +
-                 ('the official one' if told['official_archive'] else f'not the official one ({ARCHIVE_SHA256})'))
+                 ('the official one' if told.get('official_archive') else f'not the official one ({ARCHIVE_SHA256})'))
   else:
-    lines += [f'             {name} sha256 {value}' for name, value in told.get('files_sha256', {}).items()]
+    lines += [f'             {name} sha256 {value}' for name, value in (told.get('files_sha256') or {}).items()]
   return '\n'.join(lines + [
       f'fingerprint  {cifar10.fingerprint(data_dir)}',
       'train with   python -m launchers.train --config=references/cifar/configs/no_tta.py --workdir=runs/no_tta' +

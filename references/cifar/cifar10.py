@@ -35,7 +35,8 @@ class Config(BaseConfig):
       `whitening_epochs` only.
     warmup_fraction, initial_fraction, final_fraction: the rates rise from initial_fraction of themselves to all of it
       over the first part of the schedule, and fall linearly to final_fraction of it at the end.
-    momentum: of Nesterov's; weight_decay: the share of a parameter that a step of it takes away at the peak.
+    momentum: of Nesterov's; weight_decay: the share of a parameter that a step at the peak takes away, before momentum
+      multiplies it.
     muon_momentum, muon_coefficients, muon_weight_decay, muon_normalize: see optimizers.muon; the filters are normalised
       every a + floor(b * progress) steps, where (a, b) is `muon_normalize` and progress is 0..1.
     lookahead_steps: every so many steps parameters and batch statistics are pulled to a slow average of theirs; 0: not.
@@ -98,12 +99,12 @@ class Config(BaseConfig):
       if getattr(self, name) not in choices:
         raise Problem(f'{name}={getattr(self, name)!r}: choose {" or ".join(choices)}')
     for name, low, high in (
-        ('num_epochs', 1e-9, 1e6), ('learning_rate', 0, math.inf), ('head_learning_rate', 0, math.inf),
+        ('num_epochs', 1e-3, 1e6), ('learning_rate', 0, math.inf), ('head_learning_rate', 0, math.inf),
         ('norm_learning_rate', 0, math.inf), ('whitening_learning_rate', 0, math.inf), ('whitening_epochs', 0, 1e6),
         ('warmup_fraction', 0, 0.99), ('initial_fraction', 0, 1), ('final_fraction', 0, 1), ('momentum', 0, 1),
         ('weight_decay', 0, 1), ('muon_momentum', 0, 1), ('muon_weight_decay', 0, 1), ('norm_momentum', 0, 1),
         ('lookahead_steps', 0, 1e9), ('label_smoothing', 0, 1), ('shift_pixels', 0, 31), ('brightness', 0, 10),
-        ('contrast', 0, 1), ('whitening_examples', 1, cifar10.NUM_TRAIN), ('eval_batch_size', 1, 1e9),
+        ('contrast', 0, 1), ('whitening_examples', 1, cifar10.NUM_TRAIN), ('eval_batch_size', 1, cifar10.NUM_EVAL),
         ('eval_every_epochs', 0, 1e6), ('target_accuracy', 0, 1)):
       if not (low <= getattr(self, name) <= high and math.isfinite(getattr(self, name))):
         raise Problem(f'{name}={getattr(self, name)}: must be at least {low} and at most {high}')
@@ -114,7 +115,7 @@ class Config(BaseConfig):
                     'and two, please, the first of the two at least 1')
     starts = self.image_size_starts
     if (len(starts) != len(self.image_sizes) or starts[:1] != (0.0,) or list(starts) != sorted(set(starts))
-        or starts[-1] >= 1 or not all(16 <= size <= 32 for size in self.image_sizes)):
+        or not starts[-1] < 1 or not all(16 <= size <= 32 for size in self.image_sizes)):
       raise Problem(f'image_sizes={self.image_sizes}, image_size_starts={starts}: as many starts as sizes, rising from '
                     '0.0 and below 1, and sizes from 16 to 32')
 
@@ -131,6 +132,7 @@ class Cifar10(Task):
 
   def __init__(self, config: Config, data_dir: str):
     self.config, self.data_dir = config, data_dir
+    self._load = functools.cache(lambda: cifar10.load(data_dir))  # both splits are of one file
     dtype = jnp.dtype(config.compute_dtype)
     if config.network == 'airbench':
       self.network = Airbench(config.widths, ACTIVATIONS[config.activation], config.norm_momentum,
@@ -168,7 +170,7 @@ class Cifar10(Task):
             'label': jax.ShapeDtypeStruct((size,), jnp.int32)}
     starts = [math.ceil(round(start * self.num_steps, 6)) for start in config.image_size_starts]
     size_at = lambda step: next(s for s, first in zip(config.image_sizes[::-1], starts[::-1]) if step >= first)
-    return Resident(spec, lambda: cifar10.load(self.data_dir)[name], order,
+    return Resident(spec, lambda: self._load()[name], order,
                     shape_at=size_at if name == 'train' else lambda step: None,
                     fingerprint=cifar10.fingerprint(self.data_dir))
 

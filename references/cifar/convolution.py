@@ -43,7 +43,11 @@ def _plain(x, kernel, size):
 
 
 def _split(x):
-  """[B, ...] -> ([rows, blocks, ...]): block i holds rows i, i + blocks, ..., so that a sharded batch stays put."""
+  """[B, ...] -> [rows, blocks, ...]: block i holds rows i, i + blocks, ...
+
+  So a batch sharded over devices stays where it is if their number divides `rows`. `rows` is the largest divisor of B
+  up to BLOCK: a batch size without one, say a prime, is right but slow.
+  """
   rows = next(n for n in range(min(BLOCK, len(x)), 0, -1) if len(x) % n == 0)
   return x.reshape(rows, -1, *x.shape[1:])
 

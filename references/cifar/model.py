@@ -21,7 +21,7 @@ def max_pool(x):
 
 
 class ConvGroup(nn.Module):
-  """conv - pool - norm - gelu - conv - norm - gelu, the building block of airbench (Jordan, arXiv 2404.00498)."""
+  """conv - pool - norm - gelu - conv - norm - gelu, after airbench (Jordan, arXiv 2404.00498); digits' net has two."""
   width: int
   dtype: Any
 

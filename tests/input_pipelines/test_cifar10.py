@@ -118,6 +118,7 @@ def change_a_label(array):
     (cut('cifar10.npy', 40), ['cut short', 'prepare again']),
     (write('cifar10.npy', b''), ['cut short', 'prepare again']),
     (write('cifar10.npy', b'not an array'), ['not an array', 'prepare again']),
+    (write('cifar10.npy', b"\x93NUMPY\x01\x00\x16\x00{'descr': '|u1', 'fort\n"), ['cut short', 'prepare again']),
     (overwrite(lambda array: array[:-1]), ['[553139], not uint8 [553140]', 'prepare again']),
     (overwrite(lambda array: array.astype(np.int16)), ['int16', 'prepare again']),
     (overwrite(lambda array: array.reshape(180, -1)), ['[180, 3073]', 'prepare again']),
@@ -136,6 +137,8 @@ def test_a_damaged_array_is_refused(prepared, damage, words):
     (write('dataset_info.json', b'{}'), ['tfrecord format']),  # TFDS's default, as older ones wrote it
     (write('dataset_info.json', b'{'), ['cannot be read']),
     (write('dataset_info.json', b'[]'), ['cannot be read']),
+    (write('dataset_info.json', b'{"fileFormat": "array_record"}'), ["'train' is broken"]),
+    (lambda data_dir: (cifar10.directory(data_dir) / 'features.json').unlink(), ["'train' is broken"]),
     (cut('cifar10-train.array_record-00000-of-00001', 70000), ["'train' is broken"]),
     (lambda data_dir: (cifar10.directory(data_dir) / 'cifar10-test.array_record-00000-of-00001').unlink(),
      ["'test' is broken"]),

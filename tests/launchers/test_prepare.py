@@ -370,7 +370,9 @@ STAGES = {
 @pytest.mark.parametrize('stage', STAGES)
 def test_a_kill_leaves_nothing_that_looks_finished(small, source, data, tmp_path, stage, number):
   reached = tmp_path / 'reached'
-  process = start(f'--data_dir={data}', f'--from_dir={source}', place=STAGES[stage].format(str(reached)))
+  # A shell's background jobs ignore SIGINT, and so would what the tests start there.
+  heard = 'import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n'
+  process = start(f'--data_dir={data}', f'--from_dir={source}', place=heard + STAGES[stage].format(str(reached)))
   while not reached.exists():
     assert process.poll() is None, process.communicate()
     time.sleep(0.01)
@@ -453,8 +455,8 @@ def test_the_command_ends_with_what_to_type_next(source, data):
     (['--dataset=cifar10', '--notfds', '--from_dir=/none'], 1, ['--from_dir=/none']),
     (['--dataset=cifar10', '--notfds', f'--from_dir={ROOT}/tests'], 1, ['--from_dir', 'data_batch_1.bin']),
 ])
-def test_a_wrong_flag_is_named(arguments, status, words):
-  done = launch('prepare', *arguments)
+def test_a_wrong_flag_is_named(arguments, status, words, tmp_path):
+  done = launch('prepare', *arguments, f'--data_dir={tmp_path}')
   line = one_line(done.stderr)
   assert done.returncode == status, line
   for word in words:

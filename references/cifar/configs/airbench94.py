@@ -2,8 +2,10 @@
 
 The recipe is K. Jordan's (arXiv 2404.00498; legacy/airbench94.py in github.com/KellerJordan/cifar10-airbench), whose
 mean over 1,000 runs was 94.01 %, so every other run misses the target. Declares test-time augmentation: six views of
-each test image. Ours computes in bfloat16 where the source uses float16, and its batch normalisation keeps the biased
-variance; nothing else is meant to differ, and `make test-peers` compares it step by step with the recipe in torch.
+each test image. What differs from the source: ours computes in bfloat16 where it uses float16, keeps parameters,
+momentum and the last layer in float32, keeps the biased variance in its batch statistics, and shares the gradient of a
+pool among equal maxima, where torch gives it to the first. `make test-peers` compares it step by step with the recipe
+in torch.
 
 No run of it at full length has been published here yet.
 

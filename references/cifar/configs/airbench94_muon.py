@@ -1,8 +1,8 @@
 """CIFAR-10 to 94 % with Muon: 8 epochs, 200 steps of 2,000.
 
 The recipe is K. Jordan's (airbench94_muon.py in github.com/KellerJordan/cifar10-airbench), whose mean over 200 runs was
-94.01 %, so every other run misses the target. Declares test-time augmentation: six views of each test image. Ours
-computes in bfloat16 where the source uses float16; parameters stay float32.
+94.01 %, so every other run misses the target. Declares test-time augmentation: six views of each test image. It differs
+from the source as airbench94.py's letter says.
 
 No run of it at full length has been published here yet; `make test-peers` compares it step by step, and its first
 epoch, with the recipe in torch.
