@@ -85,7 +85,8 @@ class Whitening(nn.Module):
   def __call__(self, x):
     filters = self.variable('whitening', 'filters', jnp.zeros, (2, 2, 3, 24), jnp.float32).value.astype(self.dtype)
     x = jax.lax.conv_general_dilated(x, filters, (1, 1), 'VALID', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-    return x + self.param('bias', self.bias_init, (24,)).astype(self.dtype)
+    # Added in float32: the bias's gradient is a sum over the batch and all places, and in bfloat16 it goes astray.
+    return (x.astype(jnp.float32) + self.param('bias', self.bias_init, (24,))).astype(self.dtype)
 
 
 class Airbench(nn.Module):

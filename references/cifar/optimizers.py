@@ -52,13 +52,16 @@ def orthogonalized(matrix, coefficients: tuple[float, ...], iterations: int = 3)
 
   K. Jordan, "Muon", 2024, kellerjordan.github.io/posts/muon: singular values end near 1, which is near enough.
   """
+  def combined(*terms):  # in float32: a coefficient rounded to bfloat16 is another iteration
+    return sum(factor * x.astype(jnp.float32) for factor, x in terms).astype(jnp.bfloat16)
+
   a, b, c = coefficients
   x = matrix.astype(jnp.bfloat16)
-  x = x / (jnp.linalg.norm(x.astype(jnp.float32)) + 1e-7).astype(jnp.bfloat16)
+  x = combined((1 / (jnp.linalg.norm(x.astype(jnp.float32)) + 1e-7), x))
   wide = x if x.shape[0] <= x.shape[1] else x.T
   for _ in range(iterations):
     gram = wide @ wide.T
-    wide = a * wide + (b * gram + c * (gram @ gram)) @ wide
+    wide = combined((a, wide), (1.0, combined((b, gram), (c, gram @ gram)) @ wide))
   return wide if wide.shape == x.shape else wide.T
 
 

@@ -6,10 +6,10 @@ progressive resizing, and test-time augmentation: six views of each test image.
 
 Expect half an hour on two cores of an AMD EPYC with bfloat16 instructions: 94.15 %, 1,801 s by DAWNBench's clock of
 which 1,765 s are training (one run, jax 0.12.0.1, 2026-11-24, other work going on beside it; CIFAR-10 with 93 of its
-images JPEG-decoded; tape in results/cifar10_cpu_2core_epyc). The same with 9 epochs ended at 93.97 %
-(results/cifar10_cpu_9epochs_2core_epyc). That is one seed each, and such runs differ by about 0.14 % (sd). The mark to
-beat: airbench94_muon in torch, bfloat16 with float32 parameters, trained in 656 s on two such cores and got 94.20 %
-(one run), 2.7 times as fast.
+images JPEG-decoded; tape in results/cifar10_cpu_2core_epyc, whose README says what was mended after it). The same with
+9 epochs ended at 93.97 % (results/cifar10_cpu_9epochs_2core_epyc). That is one seed each, and such runs differ by about
+0.14 % (sd). The mark to beat: airbench94_muon in torch, bfloat16 with float32 parameters, trained in 656 s on two such
+cores and got 94.20 % (one run), 2.7 times as fast.
 
   python -m launchers.prepare --dataset=cifar10
   python -m launchers.train --config=references/cifar/configs/cpu.py --workdir=runs/cpu
