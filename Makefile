@@ -30,6 +30,7 @@ bench: setup-test
 	$(BIN)/python -m benchmarks.tape_overhead
 	$(BIN)/python -m benchmarks.loop_overhead
 	$(BIN)/python -m benchmarks.convolution
+	$(BIN)/python -m benchmarks.decode
 
 lint: setup-test
 	$(BIN)/ruff check .
@@ -41,7 +42,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 	@echo 'make test-peers  numerics and first epochs against torch and scikit-learn (installs both)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
-	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
+	@echo 'make bench       what the tape, the loop, the convolutions and decoding take, against named peers'
 	@echo 'make clean       removes the environment and the runs'
 
 setup: $(VENV)/.installed
@@ -55,7 +56,7 @@ $(VENV)/.python:
 	  { echo "error: $(PYTHON) cannot make environments; install its venv package (Debian: python3-venv)" >&2; exit 1; }
 	@touch $@
 
-$(VENV)/.installed: $(VENV)/.python setup.cfg pyproject.toml
+$(VENV)/.installed: $(VENV)/.python setup.cfg setup.py pyproject.toml $(wildcard input_pipelines/_jpeg*.[ch])
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . $(if $(JAX),jax==$(JAX) jaxlib==$(JAX))
 	@touch $@
 

@@ -134,7 +134,7 @@ def _read_tfds(data_dir) -> np.ndarray:
     import PIL  # noqa: F401  TFDS decodes with it
     import tensorflow_datasets as tfds
   except ImportError as error:
-    raise Problem(f"{where}: TFDS cannot read it ({error}); pip install 'daybreak[data]', {otherwise}") from None
+    raise Problem(f"{where}: TFDS cannot read it ({error}); pip install -e '.[data]', {otherwise}") from None
   array = np.zeros((NUM_TRAIN + NUM_EVAL) * ROW, np.uint8)
   images, labels = parts(array)
   seen = np.zeros(len(labels), bool)

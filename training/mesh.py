@@ -48,6 +48,14 @@ def place_rows(batch, sharding: NamedSharding):
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x)), batch)
 
 
+def spread(tree, mesh: Mesh):
+  """The same shapes and types, each split over the devices along its first dimension that divides evenly, if any."""
+  def one(x):
+    axis = next((axis for axis, size in enumerate(x.shape) if size % mesh.size == 0), None)
+    return abstract(x, replicated(mesh) if axis is None else by_row(mesh, axis))
+  return jax.tree.map(one, tree)
+
+
 def abstract(tree, sharding: NamedSharding):
   """The same shapes and types, with `sharding`: what a program is lowered from."""
   return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

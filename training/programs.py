@@ -3,11 +3,11 @@
 The same functions serve a real mesh and that of a topology that is only described, since nothing here needs values.
 """
 import collections
+import dataclasses
 import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -25,7 +25,7 @@ SCALAR = jax.ShapeDtypeStruct((), jnp.int32)
 SEED = jax.ShapeDtypeStruct((), jnp.uint32)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Programs:
   """Compiled programs.
 
@@ -141,6 +141,9 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
   train, evaluation = task.data['train'], task.data['eval']
   device_loop = device_loop and isinstance(train, Resident)
   state = spec(jax.eval_shape(functools.partial(init_state, task), SEED))
+  if task.shard_optimizer_state:  # its update is then computed in parts too: Xu et al., arXiv 2004.13336
+    state = dataclasses.replace(state, opt_state=meshes.spread(state.opt_state, mesh))
+  placed = jax.tree.map(lambda x: x.sharding, state)
 
   def compiled(function, *args, donate=(), out=everywhere):
     return jax.jit(function, donate_argnums=donate, out_shardings=out).lower(*args).compile()
@@ -154,7 +157,8 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
     feed = batch_spec(train, shape, mesh, chunk_steps if device_loop else None)
     bounds = (scalar, scalar) if device_loop else ()
     totals = (abstract_sums(task, mesh, shape, microbatches, state), SCALAR)
-    steps[shape] = compiled(function, (state, spec(totals)), *feed, *bounds, seed, donate=0)
+    steps[shape] = compiled(function, (state, spec(totals)), *feed, *bounds, seed, donate=0,
+                            out=((placed, everywhere), everywhere))
 
   eval_step, rows = make_eval_step(task), meshes.by_row(mesh)
   resident = isinstance(evaluation, Resident)
@@ -162,9 +166,9 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
   evals = {shape: compiled(evaluate, state, *batch_spec(evaluation, shape, mesh))
            for shape in shapes(evaluation, evaluation.order.num_steps)}
   return Programs(
-      init=compiled(functools.partial(init_state, task), seed),
-      data_init=compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0)
-      if task.init_from_data else None,
+      init=compiled(functools.partial(init_state, task), seed, out=placed),
+      data_init=compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0,
+                         out=placed) if task.init_from_data else None,
       train=steps, eval=evals, finite=compiled(all_finite, state), state_spec=state,
       zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals[0]), np.int32(NEVER)),
       device_loop=device_loop)

@@ -66,6 +66,7 @@ class Task:
     optimizer: an optax transformation; `hyperparameters` is what it was built from, under MLPerf's log keys.
     data: {'train': Resident | Streamed, 'eval': Resident | Streamed}.
     tricks: name -> value, what a reader of the record must know (test-time augmentation, extra data, ...).
+    shard_optimizer_state: whether each device keeps, and updates, only its part of the optimizer's state.
 
   The functions are pure and jitted; what they need of the config they close over, except the seed, which reaches
   them as keys, so that one compiled program serves all seeds.
@@ -78,6 +79,7 @@ class Task:
   hyperparameters: Mapping[str, float | int | str] = {}
   data: Mapping[str, Resident | Streamed]
   tricks: Mapping[str, Any] = {}
+  shard_optimizer_state: bool = False
   # (variables, sample) -> variables, or None: set-up that looks at the data (e.g. whitening filters), after run_start.
   # sample: a resident split's arrays [N, ...], or a streamed one's first batch.
   init_from_data: Callable[[Variables, Batch], Variables] | None = None

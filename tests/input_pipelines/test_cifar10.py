@@ -161,7 +161,7 @@ def test_ids_of_tfds_that_do_not_fill_the_split_are_named(from_tfds, monkeypatch
 
 def test_without_tfds_its_set_is_refused_with_what_to_install(from_tfds, monkeypatch):
   monkeypatch.setitem(sys.modules, 'tensorflow_datasets', None)
-  assert "pip install 'daybreak[data]'" in problem(from_tfds)
+  assert "pip install -e '.[data]'" in problem(from_tfds)
 
 
 def test_the_fingerprint_never_raises(prepared):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 'references/cifar/configs/digits.py'
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and what they start too
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def start(module: str, *arguments, env=None) -> subprocess.Popen:

@@ -175,7 +175,7 @@ def test_without_tfds_it_says_what_to_install(small, source, data):
   find_spec = cifar10_prepare.importlib.util.find_spec
   small.setattr(cifar10_prepare.importlib.util, 'find_spec', lambda name: None if name == 'PIL' else find_spec(name))
   line = refused(data, source, tfds=True)
-  assert 'PIL not installed' in line and "pip install 'daybreak[data]'" in line and '--notfds' in line
+  assert 'PIL not installed' in line and "pip install -e '.[data]'" in line and '--notfds' in line
   prepare(data, source)
 
 

@@ -77,6 +77,27 @@ def test_sigterm_saves_and_exits_with_its_own_code(whole, tmp_path):
   assert lost <= {'checkpoint', 'log', 'exit'}, 'a clean stop loses nothing but the lines of its own end'
 
 
+def test_ctrl_c_saves_too_and_a_second_one_does_not_wait(whole, tmp_path):
+  process = start('train', '--config=references/cifar/configs/digits.py', f'--workdir={tmp_path}', *LONG,
+                  '--checkpoint_every_steps=1000')
+  wait_for(tmp_path / 'tape.jsonl', '"event": "train"', process)
+  done = kill(process, signal.SIGINT)
+  assert done.returncode == 130, done.stderr
+  told, said = done.stderr.strip().splitlines()[-2:]
+  assert told.startswith('stopping after this step') and 'error: interrupted, saved at step' in said
+  assert tapes.read(tmp_path)[-1]['status'] == 'preempted'
+  assert train(tmp_path, *LONG).returncode == 0
+  same_result(tmp_path, whole[0])
+
+  other = tmp_path / 'other'
+  process = start('train', '--config=references/cifar/configs/digits.py', f'--workdir={other}', *LONG)
+  wait_for(other / 'tape.jsonl', '"event": "compile"', process)
+  process.send_signal(signal.SIGINT)
+  time.sleep(0.2)
+  done = kill(process, signal.SIGINT)
+  assert done.returncode == 130 and 'error: interrupted' in done.stderr
+
+
 def test_live_log_is_the_log_of_the_tape(whole):
   workdir, _ = whole
   live = (workdir / 'result_0.txt').read_text()

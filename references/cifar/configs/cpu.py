@@ -4,15 +4,16 @@ An epoch of 20 x 20 images costs a quarter of one of whole images, and most of w
 them. So the 10.5 epochs, 263 steps of 2,000, begin at 20 x 20 and reach 32 x 32 for the last 30 % of them. Declares
 progressive resizing, and test-time augmentation: six views of each test image.
 
-Expect half an hour on two cores of an AMD EPYC with bfloat16 instructions: 94.15 %, 1,801 s by DAWNBench's clock of
-which 1,765 s are training (one run, jax 0.12.0.1, 2026-11-24, other work going on beside it; CIFAR-10 with 93 of its
-images JPEG-decoded; tape in results/cifar10_cpu_2core_epyc, whose README says what was mended after it). The same with
-9 epochs ended at 93.97 % (results/cifar10_cpu_9epochs_2core_epyc). That is one seed each, and such runs differ by about
+Expect 25 minutes or less on two cores of an AMD EPYC with bfloat16 instructions: 94.06 %, 1,479 s by DAWNBench's clock
+of which 1,448 s are training (seed 0, jax 0.12.0.1, 2026-11-24, other work going on beside it; CIFAR-10 with 93 of its
+images JPEG-decoded; tape in results/cifar10_cpu_2core_epyc). Three runs were made: an earlier commit reached 94.15 %
+with this schedule and ended at 93.97 % with 9 epochs (results/README.md). One seed each; such runs differ by about
 0.14 % (sd). The mark to beat: airbench94_muon in torch, bfloat16 with float32 parameters, trained in 656 s on two such
-cores and got 94.20 % (one run), 2.7 times as fast.
+cores and got 94.20 % (one run), 2.2 times as fast.
 
   python -m launchers.prepare --dataset=cifar10
-  python -m launchers.train --config=references/cifar/configs/cpu.py --workdir=runs/cpu
+  python -m launchers.train --config=references/cifar/configs/cpu.py --workdir=runs/cpu \\
+      --log_every_steps=5 --checkpoint_every_steps=50
 """
 import dataclasses
 

@@ -1,0 +1,155 @@
+"""ResNet v1.5 in flax Linen, with batch normalisation over groups of the batch."""
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+# Convolutions keep the variance of what goes in, of a normal distribution cut at two sigma (He et al., arXiv
+# 1502.01852), as the MLPerf reference starts them.
+he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal')
+# depth -> (blocks of each stage, whether a block is a bottleneck)
+DEPTHS = {18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3), False), 50: ((3, 4, 6, 3), True), 101: ((3, 4, 23, 3), True)}
+
+
+class BatchNorm(nn.Module):
+  """Batch normalisation by the statistics of each group of consecutive rows; the running ones are the groups' mean.
+
+  x: float [B, H, W, C] -> the same in `dtype`; statistics in float32, variances biased.
+
+  Attributes:
+    group_size: rows of a group; 0 is the whole global batch. It is part of the recipe: under jit, and on any number of
+      devices, the rows of a group are the same.
+    momentum: how much of the running statistics a step keeps.
+  """
+  group_size: int = 0
+  momentum: float = 0.9
+  epsilon: float = 1e-5
+  scale_init: Callable = nn.initializers.ones
+  dtype: Any = jnp.bfloat16
+
+  @nn.compact
+  def __call__(self, x, train: bool):
+    channels = x.shape[-1:]
+    scale, bias = self.param('scale', self.scale_init, channels), self.param('bias', nn.initializers.zeros, channels)
+    mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
+    var = self.variable('batch_stats', 'var', jnp.ones, channels)
+    if not train:
+      return self._normalized(x, mean.value, var.value, scale, bias)
+    grouped = x.reshape(-1, self.group_size or len(x), *x.shape[1:])
+    wide = grouped.astype(jnp.float32)
+    m = wide.mean((1, 2, 3), keepdims=True)
+    # One pass over memory; rounding could leave a constant channel a little below 0.
+    v = jnp.maximum(jnp.square(wide).mean((1, 2, 3), keepdims=True) - jnp.square(m), 0)
+    if not self.is_initializing():
+      for running, now in ((mean, m), (var, v)):
+        running.value = self.momentum * running.value + (1 - self.momentum) * now.mean((0, 1, 2, 3))
+    return self._normalized(grouped, m, v, scale, bias).reshape(x.shape)
+
+  def _normalized(self, x, mean, var, scale, bias):
+    factor = scale * jax.lax.rsqrt(var + self.epsilon)
+    return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(self.dtype)
+
+
+class Conv(nn.Module):
+  """A convolution without bias, `size` x `size`, padded by size // 2 on each side as torchvision does.
+
+  The reference pads strided ones by TensorFlow's 'same', which shifts them by a pixel: a choice that MLPerf's rules
+  leave to the framework.
+  """
+  features: int
+  size: int = 3
+  stride: int = 1
+  dtype: Any = jnp.bfloat16
+
+  @nn.compact
+  def __call__(self, x):
+    kernel = self.param('kernel', he_normal, (self.size, self.size, x.shape[-1], self.features))
+    return jax.lax.conv_general_dilated(
+        x, kernel.astype(self.dtype), (self.stride, self.stride), [(self.size // 2,) * 2] * 2,
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+class SpaceToDepthConv(nn.Module):
+  """The 7 x 7 stem of stride 2 as a 4 x 4 convolution of 2 x 2 blocks of pixels: the same sums, kernel and result.
+
+  x: float [B, H, W, C], H and W even -> [B, H/2, W/2, features]. Three input channels leave most of a matrix unit idle,
+  twelve less (Google's MLPerf submissions since v0.6).
+  """
+  features: int
+  dtype: Any = jnp.bfloat16
+
+  @nn.compact
+  def __call__(self, x):
+    b, h, w, c = x.shape
+    kernel = self.param('kernel', he_normal, (7, 7, c, self.features)).astype(self.dtype)
+    # Padded in front, tap 0 becomes the second of its block: pixel 2i - 3 is in block i - 2.
+    kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(4, 2, 4, 2, c, -1)
+    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 4 * c, -1)
+    x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), [(2, 1)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+class Block(nn.Module):
+  """A residual block: two 3 x 3 convolutions, or 1 x 1, 3 x 3, 1 x 1 where `bottleneck`; v1.5 strides in the 3 x 3.
+
+  The last normalisation's scale starts at 0, so that a block starts out as the identity (Goyal et al., arXiv
+  1706.02677).
+  """
+  width: int
+  stride: int
+  bottleneck: bool
+  norm: Callable
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x, train: bool):
+    conv = functools.partial(Conv, dtype=self.dtype)
+    last = functools.partial(self.norm, scale_init=nn.initializers.zeros)
+    if self.bottleneck:
+      y = nn.relu(self.norm(name='norm1')(conv(self.width, 1, name='conv1')(x), train))
+      y = nn.relu(self.norm(name='norm2')(conv(self.width, 3, self.stride, name='conv2')(y), train))
+      y = last(name='norm3')(conv(4 * self.width, 1, name='conv3')(y), train)
+    else:
+      y = nn.relu(self.norm(name='norm1')(conv(self.width, 3, self.stride, name='conv1')(x), train))
+      y = last(name='norm2')(conv(self.width, 3, name='conv2')(y), train)
+    if x.shape != y.shape:
+      x = conv(y.shape[-1], 1, self.stride, name='conv_skip')(x)
+      x = self.norm(name='norm_skip')(x, train)
+    return nn.relu(x + y)
+
+
+class ResNet(nn.Module):
+  """ResNet v1.5 (He et al., arXiv 1512.03385; stride in the 3 x 3 convolution, as torchvision and MLPerf have it).
+
+  images: float [B, H, W, 3] -> logits: float32 [B, num_classes].
+
+  Attributes:
+    depth: 18, 34, 50 or 101.
+    width: channels of the first stage, 64 in the paper.
+    space_to_depth: whether the stem is computed in blocks of pixels; parameters and result are the same.
+  """
+  depth: int
+  num_classes: int
+  width: int = 64
+  batch_norm_group_size: int = 0
+  space_to_depth: bool = False
+  dtype: Any = jnp.bfloat16
+
+  @nn.compact
+  def __call__(self, images, train: bool):
+    stages, bottleneck = DEPTHS[self.depth]
+    norm = functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype)
+    stem = (SpaceToDepthConv(self.width, self.dtype, name='stem') if self.space_to_depth else
+            Conv(self.width, 7, 2, self.dtype, name='stem'))
+    x = nn.relu(norm(name='norm')(stem(images.astype(self.dtype)), train))
+    x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+    for stage, blocks in enumerate(stages):
+      for number in range(blocks):
+        stride = 2 if stage and not number else 1
+        x = Block(self.width * 2**stage, stride, bottleneck, norm, self.dtype,
+                  name=f'stage{stage + 1}_block{number + 1}')(x, train)
+    x = x.mean((1, 2), dtype=jnp.float32)
+    return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name='head')(x)

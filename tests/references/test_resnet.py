@@ -1,0 +1,158 @@
+"""ResNet and its recipes: numbers, shapes, groups, and what each config resolves to."""
+import dataclasses
+import functools
+import os
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from references.resnet_imagenet.configs import (
+  imagenette,
+  mlperf_1632,
+  mlperf_3264,
+  mlperf_8192,
+  mlperf_32768,
+  sgd,
+  smoke,
+)
+from references.resnet_imagenet.model import BatchNorm, ResNet
+from scoring.problem import Problem
+from tests.references import resnet_weights
+from tests.references.test_digits import GOLDEN, describe
+from training import config as configs
+
+GOLDEN_NUMERICS = GOLDEN / 'resnet50_torchvision.npz'
+NAMES = [p.stem for p in sorted(Path('references/resnet_imagenet/configs').glob('*.py')) if p.stem != '__init__']
+
+
+def golden(name: str, text: str):
+  if os.environ.get('DAYBREAK_UPDATE_GOLDEN'):
+    (GOLDEN / name).write_text(text)
+  assert text == (GOLDEN / name).read_text()
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_each_recipe_resolves_to_its_golden_text_and_makes_a_task(name):
+  config = configs.load(f'references/resnet_imagenet/configs/{name}.py')
+  task = config.make_task('')
+  log = ''.join(f'{key}: {value!r}\n' for key, value in task.hyperparameters.items())
+  golden(f'resnet_{name}.txt', f'{configs.to_text(config)}\n{task.model_name}, {task.num_steps} steps, {task.target}, '
+         f'{task.tricks}\n{log}')
+
+
+def test_parameters_have_their_golden_shapes_and_decay():
+  golden('resnet_params.txt', describe(mlperf_1632.get_config().make_task('')))
+  golden('resnet_params_sgd.txt', describe(sgd.get_config().make_task('')))
+
+
+@pytest.mark.parametrize('depth, count', [(18, 11_689_512), (34, 21_797_672), (50, 25_557_032), (101, 44_549_160)])
+def test_every_depth_has_as_many_parameters_as_torchvisions(depth, count):
+  init = functools.partial(ResNet(depth, 1000).init, train=False)
+  shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+  assert sum(x.size for x in jax.tree.leaves(shapes['params'])) == count
+
+
+@functools.cache
+def ours():
+  """({'eval_logits', 'train_logits'}, {torchvision's name: gradient in our layout}) of the made-up weights."""
+  variables, (images, labels) = resnet_weights.variables(), resnet_weights.batch()
+  net = resnet_weights.network()
+
+  def loss(params):
+    logits, _ = net.apply({**variables, 'params': params}, images, train=True, mutable=['batch_stats'])
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), logits
+  with jax.default_matmul_precision('float32'):
+    grads, logits = jax.jit(jax.grad(loss, has_aux=True))(variables['params'])
+    results = {'eval_logits': jax.jit(functools.partial(net.apply, train=False))(variables, images),
+               'train_logits': logits}
+  names = {resnet_weights.torch_name('/'.join(key.key for key in path)): np.asarray(g)
+           for path, g in jax.tree_util.tree_flatten_with_path(grads)[0]}
+  return jax.tree.map(np.asarray, results), names
+
+
+def test_logits_and_gradients_are_those_that_torchvision_gave():
+  results, grads = ours()
+  with np.load(GOLDEN_NUMERICS) as theirs:
+    for name, value in results.items():
+      np.testing.assert_allclose(value, theirs[name], rtol=1e-4, atol=1e-4)
+    for name, value in grads.items():
+      assert np.linalg.norm(value) == pytest.approx(float(theirs[f'gradient {name}']), rel=1e-3), name
+
+
+def test_the_stem_by_blocks_of_pixels_is_the_same_convolution():
+  variables, (images, _) = resnet_weights.variables(), resnet_weights.batch()
+  logits = [jax.jit(functools.partial(resnet_weights.network(space_to_depth=blocks).apply, train=False))(
+      variables, images) for blocks in (False, True)]
+  np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('group', [0, 4, 12])
+def test_a_group_of_rows_is_normalised_by_its_own_statistics(group):
+  x = np.random.default_rng(0).normal(3, 2, (12, 5, 5, 3)).astype(np.float32)
+  norm = BatchNorm(group, dtype=jnp.float32)
+  variables = norm.init(jax.random.key(0), x[:1], train=False)
+  y, updates = norm.apply(variables, x, train=True, mutable=['batch_stats'])
+  groups = x.reshape(-1, group or 12, 5, 5, 3).astype(np.float64)
+  mean, var = groups.mean((1, 2, 3), keepdims=True), groups.var((1, 2, 3), keepdims=True)
+  np.testing.assert_allclose(y, ((groups - mean) / np.sqrt(var + 1e-5)).reshape(x.shape), atol=2e-5)
+  np.testing.assert_allclose(updates['batch_stats']['mean'], 0.1 * mean.mean((0, 1, 2, 3)), rtol=1e-5)
+  np.testing.assert_allclose(updates['batch_stats']['var'], 0.9 + 0.1 * var.mean((0, 1, 2, 3)), rtol=1e-5)
+
+
+def test_blocks_start_as_the_identity_and_the_head_nearly_at_nothing():
+  task = mlperf_1632.get_config().make_task('')
+  params = task.init(jax.random.key(0))['params']
+  block = params['stage2_block3']
+  assert not np.any(block['norm3']['scale']) and np.all(block['norm2']['scale'] == 1)
+  kernel = np.asarray(params['stage1_block1']['conv2']['kernel'])
+  assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * 64)), rel=0.02)
+  assert abs(kernel).max() < 2.3 * kernel.std()  # cut at two of the deviations before the cut
+  assert np.asarray(params['head']['kernel']).std() == pytest.approx(0.01, rel=0.02)
+
+
+@pytest.mark.parametrize('module, batch_size, rate, decay, warmup, steps, epochs', [
+    (mlperf_1632, 1632, 7.4, 5e-5, 2, 27476, 37), (mlperf_3264, 3264, 10.5, 5e-5, 2, None, 37),
+    (mlperf_8192, 8192, 17, 2e-4, 5, 6095, 44), (mlperf_32768, 32768, 21.2, 2.5e-5, 16, None, 58)])
+def test_the_reference_points_are_mlperfs(module, batch_size, rate, decay, warmup, steps, epochs):
+  """mlperf-logging, rcp_checker/training_4.0.0/rcps_resnet.json; their steps where they are of one whole schedule."""
+  config = module.get_config()
+  log = config.make_task('').hyperparameters
+  assert (config.batch_size, config.num_epochs) == (batch_size, epochs)
+  assert log['opt_name'] == 'lars' and log['lars_opt_base_learning_rate'] == rate
+  assert log['lars_opt_weight_decay'] == decay and log['lars_opt_learning_rate_warmup_epochs'] == warmup
+  if steps:
+    # Theirs count whole steps an epoch.
+    assert log['lars_opt_learning_rate_decay_steps'] == pytest.approx(steps, rel=2e-3)
+  assert log['lars_opt_learning_rate_decay_poly_power'] == 2 and log['lars_opt_end_learning_rate'] == 1e-4
+  assert log['lars_epsilon'] == 0.0 and log['model_bn_span'] == config.batch_norm_group_size
+
+
+@pytest.mark.parametrize('field, value, words', [
+    ('depth', 42, 'choose 18 or 34 or 50 or 101'), ('optimizer', 'adam', 'choose lars or sgd'),
+    ('batch_norm_group_size', 100, 'must divide'), ('warmup_epochs', 40.0, 'less than num_epochs'),
+    ('image_sizes', (224, 128), 'as many starts'), ('eval_image_size', 300, 'at most 256'),
+    ('learning_rate', float('nan'), 'at least 0'), ('target_metric', 'f1', 'top5_accuracy')])
+def test_a_wrong_field_is_one_clear_line(field, value, words):
+  with pytest.raises(Problem, match=words) as problem:
+    dataclasses.replace(mlperf_1632.get_config(), **{field: value})
+  assert field in str(problem.value) and '\n' not in str(problem.value)
+
+
+def test_evaluation_counts_rows_and_ranks_exactly():
+  task = dataclasses.replace(smoke.get_config(), num_classes=8).make_task('')
+  logits = np.array([[9, 0, 0, 0, 0, 0, 0, 1], [9, 8, 7, 6, 5, 4, 3, 2], [9, 8, 7, 6, 5, 4, 3, 2]], np.float32)
+  task.network = type('Fixed', (), {'apply': staticmethod(lambda variables, images, train: jnp.array(logits))})
+  batch = {'image': np.zeros((3, 32, 32, 3), np.uint8), 'label': np.array([0, 4, 5]), 'mask': np.ones(3, bool)}
+  sums = task.evaluate({}, batch)
+  assert (float(sums['accuracy'][0]), float(sums['top5_accuracy'][0]), int(sums['accuracy'][1])) == (1, 2, 3)
+  sums = task.evaluate({}, {**batch, 'mask': np.array([True, False, True])})
+  assert (float(sums['accuracy'][0]), float(sums['top5_accuracy'][0]), int(sums['accuracy'][1])) == (1, 1, 2)
+
+
+def test_imagenette_is_for_a_laptop():
+  config = imagenette.get_config()
+  assert config.num_classes == 10 and config.target_value >= 0.3  # chance is 0.1
