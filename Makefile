@@ -30,7 +30,6 @@ bench: setup-test
 	$(BIN)/python -m benchmarks.tape_overhead
 	$(BIN)/python -m benchmarks.loop_overhead
 	$(BIN)/python -m benchmarks.convolution
-	$(BIN)/python -m benchmarks.decode
 
 lint: setup-test
 	$(BIN)/ruff check .
@@ -42,7 +41,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 	@echo 'make test-peers  numerics and first epochs against torch and scikit-learn (installs both)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
-	@echo 'make bench       what the tape, the loop, the convolutions and decoding take, against named peers'
+	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
 	@echo 'make clean       removes the environment and the runs'
 
 setup: $(VENV)/.installed

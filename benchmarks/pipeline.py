@@ -1,7 +1,7 @@
 """Training batches/s of the whole input pipeline, records to uint8 batches, on one core and on two, and its memory.
 
   python -m launchers.prepare --dataset=image_folder --name=imagenette --from_dir=DIR
-  python -m benchmarks.pipeline --name=imagenette [--data_dir=DIR] [--image_size=224] [--batch_size=128] [--images=20000]
+  python -m benchmarks.pipeline --name=imagenette [--data_dir=DIR] [--image_size=224] [--images=20000]
 
 The process is pinned to one core, then to two, in turns; a decoding thread belongs to each. The peer is the pipeline on
 one core, so the ratio is what the second core gains, 2 at best. Memory is the process's resident size after a tenth of
@@ -14,7 +14,7 @@ import time
 from absl import app, flags
 
 from benchmarks.report import report
-from input_pipelines import images, imagenet, jpeg
+from input_pipelines import imagenet, images, jpeg
 from input_pipelines.source import Shuffled
 
 FLAGS = flags.FLAGS

@@ -158,7 +158,7 @@ class Photographs(Task):
     return imagenet.split(fill, order, lambda step: config.eval_image_size, self.fingerprint)
 
   def _records(self, name: str):
-    return images.Records(self.data_dir, self.config.dataset, name)
+    return images.Records(self.data_dir, self.config.dataset, name) if self.data_dir else None
 
   def init(self, key):
     return self.network.init(key, jnp.zeros((1, 32, 32, 3)), train=False)
