@@ -2,8 +2,12 @@
 
 For Imagenette (github.com/fastai/imagenette: ten easy classes of ImageNet) in any size, as folders; the counts here are
 of a small part of it, 260 images a class to train and 60 to evaluate: for another part say --config.num_train_examples
-and --config.num_eval_examples. Chance is 10 %. The target of 60 % is a design: no run of it has been published here
-yet.
+and --config.num_eval_examples. Chance is 10 %. The target of 60 % was set before the first run; with 600 images to
+evaluate, an accuracy has a standard error of 2 points.
+
+What to expect: one run, seed 0, on two cores of an AMD EPYC reached it after 16 of 40 epochs, in 5 minutes; accuracy
+every two epochs: 0.22, 0.33, 0.42, 0.47, 0.55, 0.51, 0.57, 0.60 (results/imagenette_2core_epyc, 2026-11-24). The run
+ends there, so where the whole schedule leads has not been measured; --config.stop=end goes on.
 
   python -m launchers.prepare --dataset=image_folder --name=imagenette --from_dir=DIR
   python -m launchers.train --config=references/resnet_imagenet/configs/imagenette.py --workdir=runs/imagenette
