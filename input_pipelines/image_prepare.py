@@ -180,7 +180,7 @@ def _report(data_dir: Path, name: str, notes: list[str]) -> str:
   if told:
     lines += [f"from         {told['source']}",
               f"images       {len(told['reencoded']):,} re-encoded (PNG, or four colours), {told['repacked']:,} "
-              're-packed, all others as they were; the headers of all were checked, their pixels were not']
+              're-packed, the rest as they were; the headers of all were checked, their pixels were not']
     lines += [_class_line(split, counts) for split, counts in told['class_images'].items()]
   return '\n'.join([*lines, f'fingerprint  {found.fingerprint}'])
 

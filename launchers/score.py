@@ -29,6 +29,9 @@ def score_run(workdir: Path) -> int:
   made, refused = command.write_records(events, workdir, author=FLAGS.author, author_email=FLAGS.author_email)
   if refused:
     print(f'dawnbench {refused}')
+  if made['status'] in ('preempted', 'interrupted'):
+    step = max((e.get('step') or 0 for e in tapes.effective(events)), default=0)
+    print(f"unfinished: {made['status']} at step {step}; the command that began the run resumes it")
   return command.REACHED if made['reached'] else command.NOT_REACHED
 
 

@@ -24,9 +24,11 @@ class Progress:
 
   def __call__(self, event: dict):
     name, edge = event['event'], event.get('edge')
-    if name == 'compile' and edge == 'stop':
+    if name == 'compile' and edge == 'start':
+      self._end('compiling for this machine')
+    elif name == 'compile' and edge == 'stop':
       warm = 'warm' if event['cache_hits'] and not event['cache_misses'] else 'cold'
-      self._end(f"compiled for this machine, {warm} cache: {event['cache_hits']} programs read, "
+      self._end(f"compiled, {warm} cache: {event['cache_hits']} programs read, "
                 f"{event['cache_misses']} made")
     elif name == 'process' and event.get('resumed'):
       self._end(f"resumed from step {event['resumed']['step']}")

@@ -192,9 +192,9 @@ def train(config, workdir: Path) -> int:
     status = 'complete'
   except loop.Preempted as stopped:
     kept = f'saved at step {stopped.args[0]}' if checkpoints and stopped.args[0] else 'nothing to save'
-    word = 'interrupted' if signal.SIGINT in ASKED_TO_STOP else 'preempted'
-    command.fail(f'{word}, {kept}; the same command {"resumes" if stopped.args[0] else "begins again"}')
-    status = 'preempted'
+    status = 'interrupted' if signal.SIGINT in ASKED_TO_STOP else 'preempted'
+    tape.deliver()  # what is to be seen of the last steps comes before this line
+    print(f'{status}, {kept}; the same command {"resumes" if stopped.args[0] else "begins again"}', file=sys.stderr)
   except Problem as problem:
     with contextlib.suppress(Problem):  # what can still be written; the first problem is the one to tell
       checkpoints and checkpoints.close()
@@ -208,9 +208,9 @@ def train(config, workdir: Path) -> int:
       checkpoints.close()
   tape.deliver()
   tape.event('exit', status=status)
-  if status == 'preempted':
+  if status != 'complete':
     record.write(tape.events, workdir)
-    return command.INTERRUPTED if signal.SIGINT in ASKED_TO_STOP else command.PREEMPTED
+    return command.INTERRUPTED if status == 'interrupted' else command.PREEMPTED
   return write_records(tape.events, workdir)
 
 

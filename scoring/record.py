@@ -72,7 +72,7 @@ def warm(cache: dict) -> bool:
 
 
 def status(events) -> str:
-  """How the run ended: complete, failed or preempted; interrupted where its last process left no word."""
+  """How the run ended: complete, failed, preempted, or interrupted, also where its last process left no word."""
   last = max(n for n, e in enumerate(events) if e['event'] == 'process')
   return next((e['status'] for e in reversed(events[last:]) if e['event'] == 'exit'), 'interrupted')
 
@@ -116,20 +116,22 @@ def table(made: dict) -> str:
     return '  '.join(f'{name} {value:.2f}' for name, value in values.items() if value is not None) or 'none'
 
   target, hardware, price = made['target'], made['hardware'], made['price']
+  verdict = 'REACHED' if made['reached'] else 'NOT REACHED' if made['status'] == 'complete' else 'NOT REACHED SO FAR'
   value = 'no evaluation' if made['metric'] is None else (
       f"{made['metric']:.4f} at step {made['step']} ({made['num_evaluated']} examples)")
   spent = sorted(made['seconds_by_span'].items(), key=lambda item: -item[1])
   compiled = 'nothing'
   if made['compilation_cache']:
-    compiled = 'from a warm cache' if all(map(warm, made['compilation_cache'])) else 'cold, or without a cache'
+    hits, misses = (sum(c[k] for c in made['compilation_cache']) for k in ('cache_hits', 'cache_misses'))
+    compiled = 'from a warm cache' if hits and not misses else 'cold, or without a cache' if not hits else (
+        f'{misses} of {hits + misses} programs, the others from a cache')
   dollars = made['cost_usd']['dawnbench']
   bill = 'no price known; --usd_per_hour gives one' if price is None else (
       f"{'none' if dollars is None else f'{dollars:.6f}'} USD at {price['usd_per_hour']} USD/h ({price['source']})")
   machine = f"{hardware['device_count']} x {hardware['device_kind']}"
   return '\n'.join([
       f"{made['benchmark']}  {made['model']}  seed {made['seed']}  {machine}",
-      f"target    {target['metric']} >= {target['value']}: {'REACHED' if made['reached'] else 'NOT REACHED'}, "
-      + value,
+      f"target    {target['metric']} >= {target['value']}: {verdict}, {value}",
       f"seconds   {times(made['seconds_to_target'])}",
       f"spans     {times(dict(spent))}",
       f"compiled  {compiled}, restarts {made['restarts']}, status {made['status']}"

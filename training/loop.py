@@ -75,15 +75,14 @@ class Loop:
   def load(self, state: State) -> State:
     """Brings resident data onto the devices, and sets the model up from data where the task wants it."""
     task, fresh = self.task, not int(state.step)
+    before = {e['split']: e['fingerprint'] for e in self.tape.events if e['event'] == 'data' and e.get('fingerprint')}
     for split, data in task.data.items():
-      if isinstance(data, Resident):
-        with self.tape.span('data', split=split, fingerprint=data.fingerprint):
-          arrays = dict(data.load())
-          for name, spec in data.spec.items():
-            if (arrays[name].shape, arrays[name].dtype) != (spec.shape, spec.dtype):
-              raise Problem(f'{split} data: {name} is {arrays[name].dtype}{arrays[name].shape}, expected '
-                            f'{spec.dtype}{spec.shape}; prepare the data again')
-          self.arrays[split] = jax.block_until_ready(meshes.place(arrays, meshes.replicated(self.mesh)))
+      if before.get(split, data.fingerprint) != data.fingerprint:
+        raise Problem(f'{split} data: are not those that this run began with (fingerprint {data.fingerprint}, before '
+                      f'{before[split]}); resume with those, or use another --workdir')
+      with self.tape.span('data', split=split, fingerprint=data.fingerprint):
+        if isinstance(data, Resident):
+          self.arrays[split] = self.place(split, data)
     if self.programs.data_init is not None and fresh:
       sample = self.arrays.get('train')
       if sample is None:
@@ -93,6 +92,15 @@ class Loop:
       with self.tape.span('data_init'):
         state = jax.block_until_ready(self.programs.data_init(state, sample))
     return state
+
+  def place(self, split: str, data: Resident) -> dict:
+    """The arrays of a resident split, on the devices."""
+    arrays = dict(data.load())
+    for name, spec in data.spec.items():
+      if (arrays[name].shape, arrays[name].dtype) != (spec.shape, spec.dtype):
+        raise Problem(f'{split} data: {name} is {arrays[name].dtype}{arrays[name].shape}, expected '
+                      f'{spec.dtype}{spec.shape}; prepare the data again')
+    return jax.block_until_ready(meshes.place(arrays, meshes.replicated(self.mesh)))
 
   # -- training
 

@@ -1,12 +1,13 @@
 """Photographs in many classes: which data, which ResNet, which schedule, and when it counts as learned."""
 import dataclasses
 import math
+import sys
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from input_pipelines import imagenet, images, synthetic
+from input_pipelines import imagenet, images, jpeg, synthetic
 from input_pipelines.source import Once, Shuffled
 from references.resnet_imagenet.model import DEPTHS, ResNet
 from scoring.problem import Problem
@@ -107,6 +108,9 @@ class Config(BaseConfig):
     metadata = None
     if data_dir and self.dataset != SYNTHETIC:
       metadata = images.metadata(data_dir, self.dataset)
+      if not jpeg.compiled():
+        print('JPEGs are decoded by Pillow: the faster, compiled part is not there (input_pipelines/README.md)',
+              file=sys.stderr)
       for name, found in (('num_train_examples', metadata.num_examples['train']),
                           ('num_eval_examples', metadata.num_examples['validation']),
                           ('num_classes', len(metadata.class_names))):

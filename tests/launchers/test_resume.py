@@ -1,5 +1,6 @@
 """Runs that are cut short end as those that were not, to the bit."""
 import random
+import re
 import signal
 import time
 
@@ -7,7 +8,7 @@ import pytest
 
 from scoring import mlperf
 from scoring import tape as tapes
-from tests.launchers.running import finish, kill, one_line, read_json, start, train, wait_for
+from tests.launchers.running import finish, kill, launch, read_json, start, train, wait_for
 
 KILLS = 10
 LONG = ('--config.num_epochs=30', '--config.stop=end', '--config.seed=3')
@@ -66,7 +67,7 @@ def test_sigterm_saves_and_exits_with_its_own_code(whole, tmp_path):
   wait_for(tmp_path / 'tape.jsonl', '"event": "train"', process)
   done = kill(process, signal.SIGTERM)
   assert done.returncode == 75, done.stderr
-  assert 'saved at step' in one_line(done.stderr)
+  assert re.fullmatch(r'preempted, saved at step \d+; the same command resumes', done.stderr.splitlines()[-1])
   events = tapes.read(tmp_path)
   assert events[-1]['status'] == 'preempted'
   assert train(tmp_path, *LONG).returncode == 0
@@ -84,8 +85,11 @@ def test_ctrl_c_saves_too_and_a_second_one_does_not_wait(whole, tmp_path):
   done = kill(process, signal.SIGINT)
   assert done.returncode == 130, done.stderr
   told, said = done.stderr.strip().splitlines()[-2:]
-  assert told.startswith('stopping after this step') and 'error: interrupted, saved at step' in said
-  assert tapes.read(tmp_path)[-1]['status'] == 'preempted'
+  assert told.startswith('stopping after this step') and said.startswith('interrupted, saved at step')
+  assert tapes.read(tmp_path)[-1]['status'] == 'interrupted'
+  scored = launch('score', f'--workdir={tmp_path}')
+  assert scored.returncode == 3 and 'NOT REACHED SO FAR' in scored.stdout
+  assert f"unfinished: interrupted at {re.search(r'step \d+', said)[0]}" in scored.stdout
   assert train(tmp_path, *LONG).returncode == 0
   same_result(tmp_path, whole[0])
 

@@ -206,9 +206,16 @@ def test_a_table_has_at_most_12_lines_and_no_python_in_it(events):
   assert 'None' not in table and '{' not in table
 
 
+def test_a_table_says_how_much_of_the_programs_came_from_a_cache():
+  made = record.record(TAPES['not reached']())
+  for hits, misses, words in ((8, 0, 'from a warm cache'), (4, 4, '4 of 8 programs'), (0, 8, 'cold, or without')):
+    assert words in record.table({**made, 'compilation_cache': [{'cache_hits': hits, 'cache_misses': misses}]})
+
+
 def test_a_table_says_what_is_not_known():
   table = record.table(record.record(Story().events))
-  wanted = ['NOT REACHED, no evaluation', 'seconds   none', 'spans     none', 'compiled  nothing', 'no price known']
+  wanted = ['NOT REACHED SO FAR, no evaluation', 'seconds   none',
+            'spans     none', 'compiled  nothing', 'no price known']
   assert [words for words in wanted if words not in table] == []
 
 

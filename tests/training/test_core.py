@@ -358,6 +358,21 @@ def test_an_error_of_the_input_thread_is_raised_in_the_loop():
   assert not [thread for thread in threading.enumerate() if thread.name == 'feed'], 'a thread outlived its run'
 
 
+@pytest.mark.parametrize('kind', [Line, StreamedLine])
+def test_a_run_resumes_only_with_the_data_that_it_began_with(kind, tmp_path):
+  config, asked = ToyConfig(), []
+  task, kept = kind(config), checkpoint.Checkpoints(tmp_path)
+  task.data = {split: dataclasses.replace(data, fingerprint=f'{split} one') for split, data in task.data.items()}
+  tape = begin(task)
+  with pytest.raises(loop.Preempted):
+    train(task, config, tape=tape, checkpoints=kept, preempted=lambda: asked.append(1) or len(asked) > 13)
+  assert {e['split']: e['fingerprint'] for e in tape.events if e['event'] == 'data' and e.get('fingerprint')} == {
+      'train': 'train one', 'eval': 'eval one'}
+  task.data['eval'] = dataclasses.replace(task.data['eval'], fingerprint='other')
+  with pytest.raises(Problem, match='eval data: are not those that this run began with .*other.*eval one'):
+    resume(task, config, tape, kept)
+
+
 def test_data_of_another_shape_are_an_error():
   config = ToyConfig()
   task = Line(config)
