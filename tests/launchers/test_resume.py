@@ -89,7 +89,8 @@ def test_ctrl_c_saves_too_and_a_second_one_does_not_wait(whole, tmp_path):
   assert tapes.read(tmp_path)[-1]['status'] == 'interrupted'
   scored = launch('score', f'--workdir={tmp_path}')
   assert scored.returncode == 3 and 'NOT REACHED SO FAR' in scored.stdout
-  assert f"unfinished: interrupted at {re.search(r'step \d+', said)[0]}" in scored.stdout
+  at = re.search(r'step \d+', said)[0]
+  assert f'unfinished: interrupted at {at}' in scored.stdout
   assert train(tmp_path, *LONG).returncode == 0
   same_result(tmp_path, whole[0])
 
