@@ -1,0 +1,50 @@
+"""The optimizers of the readers, built from what the log prints: Adam with decoupled decay, or LAMB."""
+import math
+
+import jax
+import optax
+
+from scoring.problem import Problem
+from training import optimizers
+
+NAMES = ('adamw', 'lamb')
+
+
+def hyperparameters(config, num_steps: int) -> dict:
+  """Name -> value of everything that `optimizer` is built from; `config` has the fields of task.OptimizerFields."""
+  return {
+      'opt_name': config.optimizer, 'opt_base_learning_rate': config.learning_rate,
+      'opt_learning_rate_warmup_steps': math.ceil(config.warmup_fraction * num_steps),
+      'opt_learning_rate_training_steps': num_steps, 'opt_end_learning_rate': 0.0,
+      f'opt_{config.optimizer}_beta_1': config.beta_1, f'opt_{config.optimizer}_beta_2': config.beta_2,
+      f'opt_{config.optimizer}_epsilon': config.epsilon, f'opt_{config.optimizer}_weight_decay': config.weight_decay,
+      'opt_gradient_clip_norm': config.gradient_clip_norm}
+
+
+def optimizer(h: dict) -> optax.GradientTransformation:
+  """Linear warm-up and linear decay to 0; vectors (biases, normalisation) are not decayed; the whole gradient is clipped
+  to a norm, which 0 leaves out.
+  """
+  name, warmup, steps = h['opt_name'], h['opt_learning_rate_warmup_steps'], h['opt_learning_rate_training_steps']
+  rate = optax.join_schedules([optax.linear_schedule(0.0, h['opt_base_learning_rate'], warmup),
+                               optax.linear_schedule(h['opt_base_learning_rate'], 0.0, steps - warmup)], [warmup])
+  b1, b2, epsilon, decay = (h[f'opt_{name}_{key}'] for key in ('beta_1', 'beta_2', 'epsilon', 'weight_decay'))
+  matrices = lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
+  if name == 'adamw':
+    update = optax.adamw(rate, b1=b1, b2=b2, eps=epsilon, weight_decay=decay, mask=matrices)
+  else:
+    update = optimizers.lamb(rate, b1=b1, b2=b2, epsilon=epsilon, weight_decay=decay, mask=matrices)
+  clip = h['opt_gradient_clip_norm']
+  return optax.chain(optax.clip_by_global_norm(clip), update) if clip else update
+
+
+def check(config):
+  """Raises Problem for values that no optimizer takes."""
+  if config.optimizer not in NAMES:
+    raise Problem(f"optimizer={config.optimizer!r}: choose {' or '.join(NAMES)}")
+  for name, low, high in (('learning_rate', 0, math.inf), ('warmup_fraction', 0, 0.99), ('beta_1', 0, 0.9999),
+                          ('beta_2', 0, 0.999999), ('epsilon', 1e-12, 1), ('weight_decay', 0, 10),
+                          ('gradient_clip_norm', 0, math.inf), ('num_epochs', 1e-3, 1e6), ('dropout', 0, 0.9),
+                          ('target_f1', 0, 1), ('eval_every_epochs', 1e-3, 1e6), ('eval_batch_size', 1, 10_000)):
+    if not (low <= getattr(config, name) <= high and math.isfinite(getattr(config, name))):
+      raise Problem(f'{name}={getattr(config, name)}: must be at least {low} and at most {high}')
