@@ -5,6 +5,7 @@
   python -m launchers.prepare --dataset=imagenet2012 --manual_dir=DIR    of the official archives; nothing is unpacked
   python -m launchers.prepare --dataset=imagenet2012 --from_dir=DIR      of DIR/train/WNID/*.JPEG, DIR/val/WNID/*.JPEG
   python -m launchers.prepare --dataset=image_folder --name=imagenette --from_dir=DIR    of any JPEGs in such folders
+  python -m launchers.prepare --dataset=squad --vocab=FILE               SQuAD v1.1; the vocabulary of BERT if wanted
 
 Exit status: 0 prepared, or was so before; 1 error; 2 wrong flag; 130 interrupted.
 """
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from absl import flags
 
-from input_pipelines import cifar10_prepare, image_prepare
+from input_pipelines import cifar10_prepare, image_prepare, squad_prepare
 from launchers import command
 
 FLAGS = flags.FLAGS
@@ -38,16 +39,22 @@ def _image_folder() -> str:
                                       workers=_workers(), repack=FLAGS.repack)
 
 
+def _squad() -> str:
+  return squad_prepare.prepare(_data_dir(), _path('from_dir'), _path('vocab'))
+
+
 # name -> (what prepares it and returns what to print, the flags that mean something for it, what an interrupt leaves)
 DATASETS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
     'cifar10': (_cifar10, ('from_dir', 'tfds'), AGAIN),
     'imagenet2012': (_imagenet2012, ('manual_dir', 'from_dir', 'val_labels', 'workers', 'repack'), GOES_ON),
-    'image_folder': (_image_folder, ('name', 'from_dir', 'workers', 'repack'), GOES_ON)}
+    'image_folder': (_image_folder, ('name', 'from_dir', 'workers', 'repack'), GOES_ON),
+    'squad': (_squad, ('from_dir', 'vocab'), AGAIN)}
 
 flags.DEFINE_enum('dataset', None, sorted(DATASETS), 'what to prepare')
 flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets, the same as for training')
-flags.DEFINE_string('from_dir', '', 'folder that holds the published files, packed or not (cifar10; default: download '
+flags.DEFINE_string('from_dir', '', 'folder that holds the published files, packed or not (cifar10, squad; default: download '
                     'them), or train/CLASS/*.jpg and val/CLASS/*.jpg (imagenet2012, image_folder)')
+flags.DEFINE_string('vocab', '', 'vocab.txt of an uncased BERT, for the configs that start from one (squad)')
 flags.DEFINE_bool('tfds', True, 'also write the files of TensorFlow Datasets, array_record; needs no TensorFlow '
                   '(cifar10)')
 flags.DEFINE_string('manual_dir', '', 'folder that holds ILSVRC2012_img_train.tar and ILSVRC2012_img_val.tar '
