@@ -77,6 +77,11 @@ def _metadata(found: dict) -> Metadata:
                   found['num_chars'], 'num_sequences' in train)
 
 
+def vocabulary(data_dir) -> list[str]:
+  """id -> word; the first two, padding and unknown, are ''."""
+  return (directory(data_dir) / 'words.txt').read_text(encoding='utf-8').split('\n')[:-1]
+
+
 class Ragged:
   """Rows of different length in one mapped array: `of[n]` is row n."""
 

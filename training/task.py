@@ -83,6 +83,8 @@ class Task:
   # (variables, sample) -> variables, or None: set-up that looks at the data (e.g. whitening filters), after run_start.
   # sample: a resident split's arrays [N, ...], or a streamed one's first batch.
   init_from_data: Callable[[Variables, Batch], Variables] | None = None
+  # variables -> variables, numpy on the host, before run_start: what a file brings along (pretrained weights, vectors).
+  import_variables: Callable[[Variables], Variables] | None = None
 
   def init(self, key) -> Variables:
     """{'params': ..., and any other collection, which becomes the model state}; looks at no data."""

@@ -1,0 +1,29 @@
+"""WIP"""
+from references.squad.task import Config
+
+
+def get_config() -> Config:
+  return Config(
+      batch_size=32,
+      num_words=20_000,
+      word_width=64,
+      char_width=48,
+      width=64,
+      num_heads=4,
+      encoder_convs=2,
+      model_blocks=1,
+      model_convs=2,
+      passes=2,
+      dropout=0.05,
+      word_dropout=0.02,
+      average_decay=0.999,
+      learning_rate=2e-3,
+      weight_decay=0.01,
+      buckets=(96, 128, 160, 256),
+      max_question=24,
+      num_epochs=1.0,
+      eval_every_epochs=0.25,
+      compute_dtype='float32',
+      target_f1=0.25,
+      stop='end',
+  )
