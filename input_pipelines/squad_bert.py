@@ -51,7 +51,7 @@ def windows(length: int, question: int) -> list[tuple[int, int]]:
 
 
 def best_context(own: int, spans: list[tuple[int, int]]) -> np.ndarray:
-  """Of each piece of window `own`, whether it sees more of its surroundings there than in any other: bool [stop - start].
+  """Of each piece of window `own`, whether it sees most of its surroundings there: bool [stop - start].
 
   How much it sees is the smaller of what lies left and right of it, and a hundredth of the window's length; of equals
   the first window has it.

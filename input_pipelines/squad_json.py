@@ -67,8 +67,8 @@ def _question(path, where, name, question, context, paragraph) -> Question:
   for answer in _field(path, where, question, 'answers', list):
     words, start = _field(path, where, answer, 'text', str), _field(path, where, answer, 'answer_start', int)
     if not words.strip() or start < 0 or context[start:start + len(words)] != words:
-      raise Problem(f'{path}: {where}: answer {words[:40]!r} is not in its context at character {start}; mend or remove '
-                    'it')
+      raise Problem(f'{path}: {where}: answer {words[:40]!r} is not in its context at character {start}; mend or '
+                    'remove it')
     answers.append((words, start))
   if not answers:
     raise Problem(f'{path}: {where}: has no answer; this is for SQuAD v1.1, where every question has one')

@@ -1,4 +1,4 @@
-"""Prepares SQuAD v1.1: from the official files to the arrays that `squad` reads, kept for as long as nothing changes."""
+"""Prepares SQuAD v1.1: from the official files to the arrays that `squad` reads, kept as long as nothing changes."""
 import hashlib
 import json
 import os

@@ -52,8 +52,8 @@ DATASETS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
 
 flags.DEFINE_enum('dataset', None, sorted(DATASETS), 'what to prepare')
 flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets, the same as for training')
-flags.DEFINE_string('from_dir', '', 'folder that holds the published files, packed or not (cifar10, squad; default: download '
-                    'them), or train/CLASS/*.jpg and val/CLASS/*.jpg (imagenet2012, image_folder)')
+flags.DEFINE_string('from_dir', '', 'folder that holds the published files, packed or not (cifar10, squad; default: '
+                    'download them), or train/CLASS/*.jpg and val/CLASS/*.jpg (imagenet2012, image_folder)')
 flags.DEFINE_string('vocab', '', 'vocab.txt of an uncased BERT, for the configs that start from one (squad)')
 flags.DEFINE_bool('tfds', True, 'also write the files of TensorFlow Datasets, array_record; needs no TensorFlow '
                   '(cifar10)')

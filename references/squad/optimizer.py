@@ -22,8 +22,9 @@ def hyperparameters(config, num_steps: int) -> dict:
 
 
 def optimizer(h: dict) -> optax.GradientTransformation:
-  """Linear warm-up and linear decay to 0; vectors (biases, normalisation) are not decayed; the whole gradient is clipped
-  to a norm, which 0 leaves out.
+  """Linear warm-up, linear decay to 0; vectors (biases, normalisation) are not decayed.
+
+  The gradient as a whole is clipped to a norm; 0 leaves that out.
   """
   name, warmup, steps = h['opt_name'], h['opt_learning_rate_warmup_steps'], h['opt_learning_rate_training_steps']
   rate = optax.join_schedules([optax.linear_schedule(0.0, h['opt_base_learning_rate'], warmup),
