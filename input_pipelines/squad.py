@@ -143,7 +143,7 @@ class Kept:
 
 def words(data_dir, split: str, *, batch_size: int, seed: int, buckets: tuple[int, ...], max_question: int,
           process: tuple[int, int] | None = None) -> Streamed:
-  """A split as words: context int32 [B, L], question [B, Q], their characters uint8 [B, ..., 16], match uint8 [B, L, 3].
+  """A split as words: context int32 [B, L], question [B, Q], characters uint8 [B, ..., 16], match uint8 [B, L, 3].
 
   L is a bucket. Training leaves out paragraphs longer than the last bucket, and questions whose answer is not cut out
   of words; evaluation has a bucket for each. Questions are cut to `max_question` words. `data_dir` '': shapes only.

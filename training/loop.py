@@ -6,7 +6,6 @@ are dispatched one by one with a bounded number in flight.
 """
 import collections
 import contextlib
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from training.checkpoint import Checkpoints, sha256
 from training.chunks import NEVER, Cadence, chunks, every
 from training.config import Config
 from training.evaluation import IN_FLIGHT, exact_metrics, outputs
-from training.programs import Programs, cache_counter, compile_all
+from training.programs import Programs, cache_counter, compile_all, imported
 from training.step import State
 from training.task import Task
 
@@ -70,20 +69,8 @@ class Loop:
     """The state of `step`: fresh, or restored."""
     with self.tape.span('init', step=step):
       if not step:
-        return jax.block_until_ready(self.imported(self.programs.init(self.seed)))
+        return jax.block_until_ready(imported(self.task, self.programs.init(self.seed)))
       return jax.block_until_ready(self.checkpoints.restore_state(step, self.programs.state_spec))
-
-  def imported(self, state: State) -> State:
-    """A fresh state with what the task brings along from files."""
-    if self.task.import_variables is None:
-      return state
-    variables = jax.device_get({'params': state.params, **state.model_state})
-    found = dict(self.task.import_variables(variables))
-    if jax.tree.map(np.shape, found) != jax.tree.map(np.shape, variables):
-      raise Problem(f'{self.task.benchmark}: the imported variables are not those of the model')
-    place = functools.partial(jax.tree.map, lambda x, like: meshes.place(np.asarray(x, like.dtype), like.sharding))
-    params = place(found.pop('params'), state.params)
-    return State(state.step, params, place(found, state.model_state), state.opt_state)
 
   def load(self, state: State) -> State:
     """Brings resident data onto the devices, and sets the model up from data where the task wants it."""

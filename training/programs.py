@@ -183,6 +183,17 @@ def data_init_program(task: Task):
   return data_init
 
 
+def imported(task: Task, state):
+  """A fresh state with what the task brings along from files; the optimizer's state is kept: it starts from zeros."""
+  if task.import_variables is None:
+    return state
+  variables = jax.device_get({'params': state.params, **state.model_state})
+  found = dict(task.import_variables(variables))
+  place = functools.partial(jax.tree.map, lambda x, like: meshes.place(np.asarray(x, like.dtype), like.sharding))
+  params = place(found.pop('params'), state.params)
+  return dataclasses.replace(state, params=params, model_state=place(found, state.model_state))
+
+
 def cache_counter():
   """Counts the compilation cache's hits and misses from now on: () -> {'cache_hits': n, 'cache_misses': n}."""
   counts = collections.Counter()

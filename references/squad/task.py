@@ -80,7 +80,8 @@ class Config(BaseConfig):
     for name, low, high in (('num_words', 2, 1 << 24), ('num_chars', 2, 256), ('word_width', 1, 4096),
                             ('width', 2, 4096), ('char_width', 0, 4096), ('vector_width', 0, 4096),
                             ('num_heads', 0, 256), ('encoder_convs', 0, 64), ('model_blocks', 1, 64),
-                            ('model_convs', 0, 64), ('passes', 1, 16), ('word_dropout', 0, 0.9), ('average_decay', 0, 0.999999), ('max_question', 1, 512)):
+                            ('model_convs', 0, 64), ('passes', 1, 16), ('word_dropout', 0, 0.9),
+                            ('average_decay', 0, 0.999999), ('max_question', 1, 512)):
       if not low <= getattr(self, name) <= high:
         raise Problem(f'{name}={getattr(self, name)}: must be at least {low} and at most {high}')
     if self.width % max(self.num_heads, 1) or self.width % 2:
