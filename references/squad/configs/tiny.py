@@ -1,4 +1,11 @@
-"""WIP"""
+"""A reader of half the width and a third of the depth, for two CPU cores: SQuAD from nothing in minutes.
+
+Convolutions and attention, no recurrence, no word vectors: all it knows of English it reads in SQuAD's paragraphs. The
+target of 0.5 was set after a trial of 0.3 epochs had reached 0.4; the schedule goes on after it for the whole curve.
+
+  python -m launchers.prepare --dataset=squad
+  python -m launchers.train --config=references/squad/configs/tiny.py --workdir=runs/squad_tiny
+"""
 from references.squad.task import Config
 
 
@@ -21,9 +28,9 @@ def get_config() -> Config:
       weight_decay=0.01,
       buckets=(96, 128, 160, 256),
       max_question=24,
-      num_epochs=1.0,
+      num_epochs=2.0,
       eval_every_epochs=0.25,
       compute_dtype='float32',
-      target_f1=0.25,
+      target_f1=0.5,
       stop='end',
   )
