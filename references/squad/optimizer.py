@@ -5,13 +5,12 @@ import jax
 import optax
 
 from scoring.problem import Problem
-from training import optimizers
 
 NAMES = ('adamw', 'lamb')
 
 
 def hyperparameters(config, num_steps: int) -> dict:
-  """Name -> value of everything that `optimizer` is built from; `config` has the fields of task.OptimizerFields."""
+  """Name -> value of everything that `optimizer` is built from; `config` has the fields that `check` looks at."""
   return {
       'opt_name': config.optimizer, 'opt_base_learning_rate': config.learning_rate,
       'opt_learning_rate_warmup_steps': math.ceil(config.warmup_fraction * num_steps),
@@ -31,12 +30,13 @@ def optimizer(h: dict) -> optax.GradientTransformation:
                                optax.linear_schedule(h['opt_base_learning_rate'], 0.0, steps - warmup)], [warmup])
   b1, b2, epsilon, decay = (h[f'opt_{name}_{key}'] for key in ('beta_1', 'beta_2', 'epsilon', 'weight_decay'))
   matrices = lambda params: jax.tree.map(lambda x: x.ndim > 1, params)
-  if name == 'adamw':
-    update = optax.adamw(rate, b1=b1, b2=b2, eps=epsilon, weight_decay=decay, mask=matrices)
-  else:
-    update = optimizers.lamb(rate, b1=b1, b2=b2, epsilon=epsilon, weight_decay=decay, mask=matrices)
+  # LAMB (You et al., arXiv 1904.00962, version 3) scales AdamW's update of each matrix to the length of that matrix. As
+  # in MLPerf's BERT reference (lamb_optimizer_v1.py), vectors keep Adam's; optax.lamb scales them too.
+  scaling = [optax.masked(optax.scale_by_trust_ratio(), matrices)] if name == 'lamb' else []
   clip = h['opt_gradient_clip_norm']
-  return optax.chain(optax.clip_by_global_norm(clip), update) if clip else update
+  return optax.chain(
+      *([optax.clip_by_global_norm(clip)] if clip else []), optax.scale_by_adam(b1, b2, epsilon),
+      optax.add_decayed_weights(decay, matrices), *scaling, optax.scale_by_learning_rate(rate))
 
 
 def check(config):

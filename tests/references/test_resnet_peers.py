@@ -1,11 +1,10 @@
 """Our ResNet-50 and optimizer beside torchvision's own; `make test-peers` installs what they need."""
-import contextlib
 import os
 
 import numpy as np
 import pytest
 
-from tests.references import resnet_weights
+from tests.references import resnet_weights, vision_ops
 from tests.references.test_resnet import GOLDEN_NUMERICS, ours
 
 pytestmark = pytest.mark.peers
@@ -13,13 +12,7 @@ torch = pytest.importorskip('torch')
 
 
 def resnet50():
-  """torchvision's. A torchvision built for another torch has no compiled operators: two are declared, none is used."""
-  with contextlib.suppress(ImportError, RuntimeError):
-    from torchvision.models import resnet50
-    return resnet50()
-  library = torch.library.Library('torchvision', 'FRAGMENT')
-  for name in ('nms', 'qnms'):
-    library.define(f'{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')
+  vision_ops.declare(torch)
   from torchvision.models import resnet50
   return resnet50()
 

@@ -1,0 +1,90 @@
+"""BERT (Devlin et al., arXiv 1810.04805) with a span head, to the numbers of transformers' model in PyTorch.
+
+One module for each tensor group of transformers' BertForQuestionAnswering, so that weights come and go by name.
+"""
+from dataclasses import dataclass
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from references.squad.model import NEVER
+
+
+@dataclass(frozen=True)
+class Sizes:
+  """Layers, width, attention heads and the feed-forward width of a BERT; vocabulary, positions and types are uncased's.
+  """
+  num_layers: int = 12
+  width: int = 768
+  num_heads: int = 12
+  feed_forward: int = 3072
+  vocabulary: int = 30_522
+  positions: int = 512
+  types: int = 2
+
+
+BASE, LARGE = Sizes(), Sizes(24, 1024, 16, 4096)
+
+
+def _dense(width: int, dtype, name: str):
+  return nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name)
+
+
+def _norm(dtype, name: str):
+  return nn.LayerNorm(epsilon=1e-12, dtype=dtype, name=name)
+
+
+class Layer(nn.Module):
+  """Self-attention and a feed-forward layer, each added and normalised after: [B, L, C] -> [B, L, C]."""
+  sizes: Sizes
+  dropout: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x, valid, train: bool):
+    batch, length, width = x.shape
+    drop = nn.Dropout(self.dropout, deterministic=not train)
+    heads = lambda name: _dense(width, self.dtype, name)(x).reshape(batch, length, self.sizes.num_heads, -1)
+    query, key, value = heads('query'), heads('key'), heads('value')
+    mixed = self._attend(query, key, value, valid, train).reshape(batch, length, width)
+    x = _norm(self.dtype, 'attention_norm')(x + drop(_dense(width, self.dtype, 'attention_out')(mixed)))
+    wide = nn.gelu(_dense(self.sizes.feed_forward, self.dtype, 'feed_forward_in')(x), approximate=False)
+    return _norm(self.dtype, 'feed_forward_norm')(x + drop(_dense(width, self.dtype, 'feed_forward_out')(wide)))
+
+  def _attend(self, query, key, value, valid, train: bool):
+    """Attention to what is valid; with dropout of the weights, as BERT trains, they must be written out."""
+    mask = valid[:, None, None, :]
+    if not (train and self.dropout):
+      return jax.nn.dot_product_attention(query, key, value, mask=mask)
+    logits = jnp.einsum('bqhc,bkhc->bhqk', query, key).astype(jnp.float32) * query.shape[-1]**-0.5
+    weights = jax.nn.softmax(jnp.where(mask, logits, NEVER)).astype(self.dtype)
+    weights = nn.Dropout(self.dropout, deterministic=False)(weights)
+    return jnp.einsum('bhqk,bkhc->bqhc', weights, value)
+
+
+class Bert(nn.Module):
+  """tokens, types: int32 [B, L], valid: bool [B, L] -> (start, end): float32 [B, L], NEVER at padding.
+
+  Attributes:
+    remat: computes each layer again in the backward pass instead of keeping what is inside it.
+  """
+  sizes: Sizes
+  dropout: float = 0.1
+  dtype: Any = jnp.float32
+  remat: bool = False
+
+  @nn.compact
+  def __call__(self, tokens, types, valid, train: bool):
+    sizes = self.sizes
+    table = lambda size, name: nn.Embed(size, sizes.width, dtype=self.dtype, name=name,
+                                        embedding_init=nn.initializers.normal(0.02))
+    x = table(sizes.vocabulary, 'word_embeddings')(tokens) + table(sizes.types, 'token_type_embeddings')(types)
+    x = x + table(sizes.positions, 'position_embeddings')(jnp.arange(tokens.shape[1]))
+    x = nn.Dropout(self.dropout, deterministic=not train)(_norm(self.dtype, 'embeddings_norm')(x))
+    layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer
+    for n in range(sizes.num_layers):
+      x = layer(sizes, self.dropout, self.dtype, name=f'layer_{n}')(x, valid, train)
+    logits = _dense(2, jnp.float32, 'qa_outputs')(x.astype(jnp.float32))
+    return tuple(jnp.where(valid, logits[..., n], NEVER) for n in range(2))
