@@ -8,12 +8,13 @@ DATA_DIR/squad/v1.1/daybreak/ holds
   SPLIT_bert_*.npy, SPLIT_sequences.npy    the same as word pieces, and their windows, where there was a vocabulary
   SPLIT.json                 the source itself, for the answers
 """
+import functools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -132,8 +133,8 @@ class Words:
 
 @dataclass(frozen=True)
 class Kept:
-  """A part of a split: question `index` of it is `source`'s question `numbers[index]`."""
-  source: Words
+  """A part of a split: its record `index` is `source`'s record `numbers[index]`."""
+  source: Any
   numbers: np.ndarray
 
   @property
@@ -159,12 +160,20 @@ def words(data_dir, split: str, *, batch_size: int, seed: int, buckets: tuple[in
     lengths = source.lengths
     if not len(lengths):
       raise Problem(f'buckets={buckets}: every paragraph of {split} is longer')
+  fields = functools.partial(_fields, max_question=max_question, training=training)
+  return streamed(source, lengths, fields, training, batch_size, seed, buckets, fingerprint, process)
+
+
+def streamed(kept, lengths, fields, training: bool, batch_size: int, seed: int, buckets, fingerprint, process) -> Streamed:
+  """Records of like length, batched: `kept` fills the rows, `fields` says of a length what a row holds."""
   buckets = bucketing.edges(buckets, int(lengths.max()))
   order = bucketing.BucketShuffled(len(lengths), batch_size, seed, lengths=lengths, buckets=buckets) if training else \
       bucketing.BucketOnce(lengths, batch_size, buckets)
+  fields = lambda length, own=fields: {**own(length), 'index': ((), np.int32), 'epoch': ((), np.int32),
+                                       'mask': ((), np.bool_)}
   spec = lambda length: {name: jax.ShapeDtypeStruct((batch_size, *dims), dtype)
-                         for name, (dims, dtype) in _fields(length, max_question, training).items()}
-  return Streamed(spec, Batches(order, source, max_question, training, process), order, order.shape_at, fingerprint)
+                         for name, (dims, dtype) in fields(length).items()}
+  return Streamed(spec, Batches(order, kept, fields, process), order, order.shape_at, fingerprint)
 
 
 def _fields(length: int, max_question: int, training: bool) -> dict[str, tuple[tuple[int, ...], type]]:
@@ -172,7 +181,7 @@ def _fields(length: int, max_question: int, training: bool) -> dict[str, tuple[t
   letters = squad_words.MAX_CHARS
   return {'context': ((length,), np.int32), 'context_chars': ((length, letters), np.uint8),
           'question': ((max_question,), np.int32), 'question_chars': ((max_question, letters), np.uint8),
-          'match': ((length, 3), np.uint8), 'index': ((), np.int32), 'epoch': ((), np.int32), 'mask': ((), np.bool_),
+          'match': ((length, 3), np.uint8),
           **({'start': ((), np.int32), 'end': ((), np.int32)} if training else {})}
 
 
@@ -181,8 +190,7 @@ class Batches:
   """(start, stop) -> the batches of those steps, this process's rows; see Streamed."""
   order: bucketing.BucketShuffled | bucketing.BucketOnce
   kept: Kept
-  max_question: int
-  training: bool
+  fields: Callable[[int], dict]
   process: tuple[int, int] | None
 
   def __call__(self, start: int, stop: int) -> Iterator[dict[str, np.ndarray]]:
@@ -190,7 +198,7 @@ class Batches:
     size = self.order.batch_size // count
     for step in range(start, stop):
       index, epoch = (x[0][number * size:(number + 1) * size] for x in self.order.rows(step, step + 1))
-      fields = _fields(self.order.shape_at(step), self.max_question, self.training)
+      fields = self.fields(self.order.shape_at(step))
       batch = {name: np.zeros((size, *dims), dtype) for name, (dims, dtype) in fields.items()}
       for row, n in enumerate(index):
         if n >= 0:

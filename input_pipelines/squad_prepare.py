@@ -88,7 +88,8 @@ def _write(files: dict[str, Path], folder: Path, made) -> dict:
   (folder / 'words.txt').write_text('\n'.join(vocabulary.words) + '\n', encoding='utf-8', newline='\n')
   for name in ('chars', 'lower', 'stems'):
     np.save(folder / f'word_{name}.npy', getattr(vocabulary, name))
-  told = {'num_words': vocabulary.num_trained, 'num_chars': len(vocabulary.alphabet), 'splits': {}}
+  told = {'special': {piece: made.token_to_id(piece) for piece in squad_bert.SPECIAL} if made else {},
+          'num_words': vocabulary.num_trained, 'num_chars': len(vocabulary.alphabet), 'splits': {}}
   for split, (paragraphs, asked) in cut.items():
     told['splits'][split] = write_split(
         folder, f'{split}_words', questions[split], [vocabulary.ids(found) for found, _ in paragraphs],

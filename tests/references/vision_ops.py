@@ -1,4 +1,4 @@
-"""A torchvision that was built for another torch has no compiled operators, and fails to be imported for want of two."""
+"""A torchvision built for another torch lacks its compiled operators, and fails to be imported for want of two."""
 import contextlib
 
 KEPT = []  # a library that is collected takes its operators along
