@@ -164,7 +164,8 @@ def words(data_dir, split: str, *, batch_size: int, seed: int, buckets: tuple[in
   return streamed(source, lengths, fields, training, batch_size, seed, buckets, fingerprint, process)
 
 
-def streamed(kept, lengths, fields, training: bool, batch_size: int, seed: int, buckets, fingerprint, process) -> Streamed:
+def streamed(kept, lengths, fields, training: bool, batch_size: int, seed: int, buckets, fingerprint,
+             process) -> Streamed:
   """Records of like length, batched: `kept` fills the rows, `fields` says of a length what a row holds."""
   buckets = bucketing.edges(buckets, int(lengths.max()))
   order = bucketing.BucketShuffled(len(lengths), batch_size, seed, lengths=lengths, buckets=buckets) if training else \

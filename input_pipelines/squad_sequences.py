@@ -84,7 +84,8 @@ def best_answers(source: Sequences, outputs, *, n_best: int = 20, longest: int =
       starts, ends = starts[inside(starts)], ends[inside(ends)]
       starts = starts[squad_bert.best_context(own, windows)[starts]]
       size = ends[None] - starts[:, None]
-      score = np.where((size >= 0) & (size < longest), start[starts + shift][:, None] + end[ends + shift][None], -np.inf)
+      sums = start[starts + shift][:, None] + end[ends + shift][None]
+      score = np.where((size >= 0) & (size < longest), sums, -np.inf)
       if score.size and score.max() > best.get(number, -np.inf):
         at = np.unravel_index(score.argmax(), score.shape)
         best[number] = score.max()

@@ -49,7 +49,7 @@ def test_no_file_is_long_and_imports_run_one_way(path):
       if room == 'scoring':
         assert top not in ('jax', 'flax', 'optax', 'orbax', 'numpy'), f'{path} imports {name}'
       if top == 'flax':
-        assert room == 'references' and path.name == 'model.py', f'{path} imports flax'
+        assert room == 'references' and path.name in ('model.py', 'bert.py'), f'{path} imports flax'
 
 
 def test_no_function_needs_scrolling():

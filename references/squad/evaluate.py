@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from input_pipelines import squad_json
-from launchers import command
 from scoring import squad_metric
 from scoring.problem import Problem
 
@@ -31,14 +30,17 @@ def read_predictions(path: Path) -> dict[str, str]:
 def main(argv: list[str], doc: str) -> int:
   if len(argv) != 3 or {'--help', '-h'} & set(argv):
     print(doc)
-    return command.REACHED if len(argv) == 2 and {'--help', '-h'} & set(argv) else command.USAGE
+    return 0 if len(argv) == 2 and {'--help', '-h'} & set(argv) else 2
   questions, predictions = squad_json.read(argv[1]), read_predictions(Path(argv[2]))
   missing = sum(q.id not in predictions for q in questions)
   if missing:
     print(f'{missing} of {len(questions)} questions have no prediction: they count as wrong', file=sys.stderr)
   print(json.dumps(squad_metric.score({q.id: [text for text, _ in q.answers] for q in questions}, predictions)))
-  return command.REACHED
+  return 0
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  try:
+    sys.exit(main(sys.argv, __doc__))
+  except Problem as problem:
+    sys.exit(f'error: {problem}')

@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
   except ImportError:
-    raise Problem("init_from: the package safetensors is not installed; pip install -e '.[squad]'") from None
+    raise Problem("init_from: the package safetensors is not installed; pip install -e '.[data]'") from None
   try:
     return load_file(path)
   except (OSError, SafetensorError, ValueError, KeyError) as error:

@@ -3,14 +3,15 @@ import json
 import subprocess
 import sys
 
+import jax
 import pytest
 
-from references.squad import evaluate
+from references.squad import bert_task, evaluate, weights
 from scoring import tape as tapes
 from tests.input_pipelines import made_squad
 from tests.launchers.running import ROOT, kill, launch, one_line, read_json, start, train, wait_for
 
-TINY = 'references/squad/configs/tiny.py'
+TINY, BERT = 'references/squad/configs/tiny.py', 'references/squad/configs/bert_base.py'
 SIZES = ('--config.batch_size=16', '--config.num_words=400', '--config.width=32', '--config.num_heads=2',
          '--config.encoder_convs=1', '--config.model_convs=1', '--config.buckets=(40,80)', '--config.max_question=12',
          '--config.num_epochs=8', '--config.eval_every_epochs=2', '--config.eval_batch_size=16',
@@ -76,6 +77,32 @@ def test_a_run_on_other_data_or_none_is_one_line(run, data, tmp_path):
   done = train(tmp_path / 'b', f'--data_dir={data / "data"}', '--config.word_vectors=nowhere.txt',
                '--config.vector_width=4', *SIZES, config=TINY)
   assert done.returncode == 1 and 'nowhere.txt: cannot read' in one_line(done.stderr)
+
+
+def test_bert_is_fine_tuned_from_a_file_of_weights_and_resumes(data, tmp_path):
+  sizes = {'num_layers': 1, 'width': 32, 'num_heads': 2, 'feed_forward': 64, 'vocabulary': len(made_squad.VOCAB)}
+  (tmp_path / 'vocab.txt').write_text('\n'.join(made_squad.VOCAB) + '\n')
+  assert launch('prepare', '--dataset=squad', f'--from_dir={data / "files"}', f'--data_dir={tmp_path}',
+                f'--vocab={tmp_path / "vocab.txt"}').returncode == 0
+  task = bert_task.Config(batch_size=16, **sizes).make_task('')
+  weights.save(tmp_path / 'model.safetensors', jax.device_get(task.init(jax.random.key(7))['params']))
+  flags = (f'--data_dir={tmp_path}', f'--config.init_from={tmp_path / "model.safetensors"}', '--config.batch_size=16',
+           '--config.buckets=(64,128)', '--config.num_epochs=2', '--config.eval_batch_size=16',
+           '--config.compute_dtype=float32', '--config.learning_rate=0.002', '--config.target_f1=0.1',
+           '--config.stop=end', *(f'--config.{name}={value}' for name, value in sizes.items()))
+  done = train(tmp_path / 'run', *flags, config=BERT)
+  assert done.returncode in (0, 3), done.stderr
+  made = read_json(tmp_path / 'run' / 'record.json')
+  assert made['tricks'] == {'pretrained_weights': str(tmp_path / 'model.safetensors')}
+  evaluations = [e['metrics']['f1'] for e in made['evaluations']]
+  assert len(evaluations) == 4 and max(evaluations) > 0.02
+  process = start('train', f'--config={BERT}', f'--workdir={tmp_path / "again"}', *flags, '--checkpoint_every_steps=9')
+  wait_for(tmp_path / 'again' / 'tape.jsonl', '"event": "checkpoint"', process)
+  kill(process)
+  train(tmp_path / 'again', *flags, config=BERT)
+  assert read_json(tmp_path / 'again' / 'record.json')['parameters_sha256'] == made['parameters_sha256']
+  done = train(tmp_path / 'other', *flags, '--config.width=64', config=BERT)
+  assert done.returncode == 1 and 'model.safetensors: tensor bert.' in one_line(done.stderr)
 
 
 def test_prepare_refuses_flags_of_other_sets(data):

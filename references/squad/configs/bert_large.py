@@ -1,8 +1,8 @@
 """BERT large, uncased, fine-tuned on SQuAD to F1 0.90874, the accuracy of the model that MLPerf's inference runs.
 
-As `bert_base.py`, from a safetensors file of google-bert/bert-large-uncased; the recipe is BERT's own (google-research/
-bert, README: learning rate 3e-5, batch 24, two epochs, 90.9 F1). Layers are computed again in the backward pass, so that
-the batch fits a GPU of 16 GB. Not run from such weights yet: neither they nor a GPU were at hand.
+As `bert_base.py`, from a safetensors file of google-bert/bert-large-uncased; the recipe is BERT's own (its README:
+learning rate 3e-5, batch 24, two epochs, 90.9 F1). Layers are computed again in the backward pass, which saves memory.
+Not run from such weights yet: neither they nor a GPU were at hand.
 
   python -m launchers.prepare --dataset=squad --vocab=vocab.txt
   python -m launchers.train --config=references/squad/configs/bert_large.py --workdir=runs/bert_large \\
