@@ -1,0 +1,102 @@
+"""Examples/s of a fine-tuning step of BERT base on made-up sequences, against transformers' in torch, on this machine.
+
+  python -m benchmarks.squad [--batch_size=N] [--length=384] [--layers=12] [--steps=5]
+
+Both run the forward and backward pass and AdamW, dropout on, float32 parameters, on the same padded sequences, on the
+accelerator if there is one (torch needs to see it too), else on the CPU. On an accelerator torch is compiled; its
+attention is its scaled_dot_product_attention (flash attention where that applies). The two take turns.
+"""
+import dataclasses
+import functools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import app, flags
+
+from benchmarks.report import report
+from references.squad.configs import bert_base
+from tests.references import vision_ops
+from training.step import init_state, make_train_step
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer('batch_size', 0, 'sequences a step; 0: 32 on an accelerator, 4 on a CPU')
+flags.DEFINE_integer('length', 384, 'word pieces a sequence is padded to')
+flags.DEFINE_integer('layers', 12, 'layers')
+flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 'of the computation')
+flags.DEFINE_integer('steps', 5, 'steps a turn')
+flags.DEFINE_integer('turns', 3, 'turns of each')
+
+
+def ours(batch):
+  """(steps) -> None: runs so many and waits for the last."""
+  size, length = batch['tokens'].shape
+  config = dataclasses.replace(bert_base.get_config(), init_from='', num_layers=FLAGS.layers, batch_size=size,
+                               compute_dtype=FLAGS.dtype, buckets=(length,))
+  task = config.make_task('')
+  batch = jax.device_put({**batch, 'index': np.arange(size, dtype=np.int32), 'epoch': np.zeros(size, np.int32)})
+  step = jax.jit(make_train_step(task, shape=length), donate_argnums=0)
+  kept = [jax.jit(functools.partial(init_state, task))(np.uint32(0))]
+
+  def turn(steps):
+    for _ in range(steps):
+      kept[0], _ = step(kept[0], batch, np.uint32(0))
+    jax.block_until_ready(kept[0])
+  return turn
+
+
+def theirs(batch):
+  """The same of transformers' network."""
+  import torch
+  vision_ops.declare(torch)
+  import transformers
+  device = 'cuda' if torch.cuda.is_available() else 'cpu'
+  config = transformers.BertConfig(num_hidden_layers=FLAGS.layers, attn_implementation='sdpa')
+  net = transformers.BertForQuestionAnswering(config).to(device).train()
+  optimizer = torch.optim.AdamW(net.parameters(), lr=3e-5, weight_decay=0.01)
+  tensor = lambda name: torch.tensor(batch[name]).long().to(device)
+  inputs = {'input_ids': tensor('tokens'), 'token_type_ids': tensor('types'), 'attention_mask': tensor('valid'),
+            'start_positions': tensor('start'), 'end_positions': tensor('end')}
+
+  def loss():
+    with torch.autocast(device, torch.bfloat16, enabled=FLAGS.dtype == 'bfloat16'):
+      return net(**inputs).loss
+  compiled = torch.compile(loss) if device == 'cuda' else loss
+
+  def turn(steps):
+    for _ in range(steps):
+      optimizer.zero_grad(set_to_none=True)
+      compiled().backward()
+      torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+      optimizer.step()
+    if device == 'cuda':
+      torch.cuda.synchronize()
+  return turn
+
+
+def main(_):
+  size, length = FLAGS.batch_size or (4 if jax.default_backend() == 'cpu' else 32), FLAGS.length
+  rng = np.random.default_rng(0)
+  real = rng.integers(length // 2, length + 1, size)
+  batch = {'tokens': rng.integers(1000, 30_000, (size, length), dtype=np.int32),
+           'types': (np.arange(length)[None] > 16).astype(np.int32) + np.zeros((size, 1), np.int32),
+           'valid': np.arange(length)[None] < real[:, None],
+           'start': rng.integers(20, length // 2, size).astype(np.int32)}
+  batch['end'] = batch['start'] + 2
+  turns, seconds = [make(batch) for make in (ours, theirs)], [[], []]
+  for turn in turns:
+    turn(1)  # compiles
+  for _ in range(FLAGS.turns):
+    for turn, kept in zip(turns, seconds):
+      start = time.perf_counter()
+      turn(FLAGS.steps)
+      kept.append((time.perf_counter() - start) / FLAGS.steps)
+  report('squad', ours=seconds[0], peer=seconds[1], peer_name='transformers BertForQuestionAnswering in torch',
+         unit='s/step', examples_per_second=[round(size / float(np.median(s)), 2) for s in seconds], batch_size=size,
+         length=length, layers=FLAGS.layers, dtype=jnp.dtype(FLAGS.dtype).name, device=jax.devices()[0].device_kind,
+         jax=jax.__version__)
+
+
+if __name__ == '__main__':
+  app.run(main)
