@@ -10,7 +10,7 @@ from input_pipelines import buckets, squad, squad_bert, squad_json, squad_prepar
 from scoring.problem import Problem
 from tests.input_pipelines import made_squad
 
-REAL = os.environ.get('DAYBREAK_TEST_DATA')
+REAL = Path(os.environ.get('DAYBREAK_TEST_DATA', ''), 'squad')
 
 
 @pytest.fixture(scope='module')
@@ -290,10 +290,9 @@ def test_a_paragraph_of_ten_thousand_words_and_a_long_question(tmp_path):
 
 # -- the real files
 
-@pytest.mark.skipif(not REAL, reason='DAYBREAK_TEST_DATA: real SQuAD')
+@pytest.mark.skipif(not REAL.is_dir(), reason='DAYBREAK_TEST_DATA: real SQuAD')
 def test_real_squad_has_the_counts_that_everybody_has(tmp_path):
-  files = Path(REAL) / 'squad'
-  said = squad_prepare.prepare(tmp_path, files, files / 'vocab.txt')
+  said = squad_prepare.prepare(tmp_path, REAL, REAL / 'vocab.txt')
   told = squad.told(tmp_path)['splits']
   assert told['eval']['num_questions'] == 10_570 and told['eval']['num_sequences'] == 10_833
   assert told['train']['num_questions'] == 87_599
