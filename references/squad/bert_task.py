@@ -8,7 +8,7 @@ from input_pipelines import squad, squad_sequences
 from references.squad import optimizer as optimizers
 from references.squad import weights
 from references.squad.bert import Bert, Sizes
-from references.squad.task import Answering
+from references.squad.task import Answering, check_file
 from scoring.problem import Problem
 from training.config import Config as BaseConfig
 from training.task import Task
@@ -85,6 +85,7 @@ class FineTuning(Answering):
     sizes = Sizes(config.num_layers, config.width, config.num_heads, config.feed_forward, config.vocabulary)
     self.network = Bert(sizes, config.dropout, jnp.dtype(config.compute_dtype), config.gradient_checkpointing)
     if config.init_from and data_dir:
+      check_file('init_from', config.init_from)
       self.import_variables = lambda variables: {**variables, 'params': weights.load(
           config.init_from, variables['params'])}
 

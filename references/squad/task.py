@@ -1,6 +1,7 @@
 """Questions about paragraphs, learned from SQuAD alone: which reader, which schedule, and when it counts as learned."""
 import dataclasses
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,12 @@ class Config(BaseConfig):
     return FromScratch(self, data_dir)
 
 
+def check_file(field: str, path: str):
+  """Raises Problem unless the file is there: better now than after minutes of compilation."""
+  if not Path(path).expanduser().is_file():
+    raise Problem(f'{field}={path}: no such file; say --config.{field}=FILE')
+
+
 class Answering(Task):
   """What every reader of SQuAD shares: its schedule, its optimizer, the F1 of the texts it answers with."""
   benchmark = 'squad'
@@ -131,6 +138,7 @@ class FromScratch(Answering):
         config.num_heads, config.encoder_convs, config.model_blocks, config.model_convs, config.passes, config.dropout,
         jnp.dtype(config.compute_dtype))
     if config.word_vectors and data_dir:
+      check_file('word_vectors', config.word_vectors)
       self.import_variables = self._with_vectors
 
   def init(self, key):

@@ -10,6 +10,7 @@ from references.squad import bert_task, evaluate, weights
 from scoring import tape as tapes
 from tests.input_pipelines import made_squad
 from tests.launchers.running import ROOT, kill, launch, one_line, read_json, start, train, wait_for
+from training import checkpoint
 
 TINY, BERT = 'references/squad/configs/tiny.py', 'references/squad/configs/bert_base.py'
 SIZES = ('--config.batch_size=16', '--config.num_words=400', '--config.width=32', '--config.num_heads=2',
@@ -76,10 +77,11 @@ def test_a_run_on_other_data_or_none_is_one_line(run, data, tmp_path):
   assert done.returncode == 1 and 'no squad there; get it with: python -m launchers.prepare' in one_line(done.stderr)
   done = train(tmp_path / 'b', f'--data_dir={data / "data"}', '--config.word_vectors=nowhere.txt',
                '--config.vector_width=4', *SIZES, config=TINY)
-  assert done.returncode == 1 and 'nowhere.txt: cannot read' in one_line(done.stderr)
+  assert done.returncode == 1 and 'word_vectors=nowhere.txt: no such file; say' in one_line(done.stderr)
+  assert 'compil' not in done.stderr
 
 
-def test_bert_is_fine_tuned_from_a_file_of_weights_and_resumes(data, tmp_path):
+def test_bert_is_fine_tuned_from_a_file_of_weights_resumes_and_is_exported(data, run, tmp_path):
   sizes = {'num_layers': 1, 'width': 32, 'num_heads': 2, 'feed_forward': 64, 'vocabulary': len(made_squad.VOCAB)}
   (tmp_path / 'vocab.txt').write_text('\n'.join(made_squad.VOCAB) + '\n')
   assert launch('prepare', '--dataset=squad', f'--from_dir={data / "files"}', f'--data_dir={tmp_path}',
@@ -101,6 +103,14 @@ def test_bert_is_fine_tuned_from_a_file_of_weights_and_resumes(data, tmp_path):
   kill(process)
   train(tmp_path / 'again', *flags, config=BERT)
   assert read_json(tmp_path / 'again' / 'record.json')['parameters_sha256'] == made['parameters_sha256']
+  def export(workdir):
+    return subprocess.run([sys.executable, '-m', 'references.squad.export', f'--workdir={workdir}',
+                           f'--output={tmp_path / "out.safetensors"}'], capture_output=True, text=True, cwd=ROOT)
+  assert 'is not a run of BERT' in one_line(export(run).stderr) and 'no checkpoint' in one_line(export(tmp_path).stderr)
+  done = export(tmp_path / 'run')
+  assert done.returncode == 0 and f'step {made["final_step"]}' in done.stdout, done.stderr
+  params = weights.load(tmp_path / 'out.safetensors', jax.device_get(task.init(jax.random.key(0))['params']))
+  assert checkpoint.sha256(params) == made['parameters_sha256']
   done = train(tmp_path / 'other', *flags, '--config.width=64', config=BERT)
   assert done.returncode == 1 and 'model.safetensors: tensor bert.' in one_line(done.stderr)
 
