@@ -215,9 +215,13 @@ def train(config, workdir: Path) -> int:
 
 
 def stop_and_save(number, frame):
-  """What Ctrl-C does: the run ends as by SIGTERM; the second time it ends at once."""
+  """What Ctrl-C does: the run ends as by SIGTERM; the second time it ends at once.
+
+  At once means without raising: Python drops an exception that a handler raises inside a finaliser or a callback.
+  """
   if number in ASKED_TO_STOP:
-    signal.default_int_handler(number, frame)
+    os.write(2, b'error: interrupted; the same command resumes from the last checkpoint, if there is one\n')
+    os._exit(command.INTERRUPTED)
   ASKED_TO_STOP.append(number)
   os.write(2, b'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint\n')
 

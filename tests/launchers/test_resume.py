@@ -95,7 +95,8 @@ def test_ctrl_c_saves_too_and_a_second_one_does_not_wait(whole, tmp_path):
   same_result(tmp_path, whole[0])
 
   other = tmp_path / 'other'
-  process = start('train', '--config=references/cifar/configs/digits.py', f'--workdir={other}', *LONG)
+  process = start('train', '--config=references/cifar/configs/digits.py', f'--workdir={other}', *LONG,
+                  '--compilation_cache_dir=')  # so that it compiles for seconds, and the second one finds it there
   wait_for(other / 'tape.jsonl', '"event": "compile"', process)
   process.send_signal(signal.SIGINT)
   time.sleep(0.2)
