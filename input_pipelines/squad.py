@@ -35,14 +35,14 @@ class Metadata:
   """What is known of a prepared set without reading its arrays.
 
   fingerprint: of all arrays; num_train, num_eval: questions; num_words, num_chars: ids of the vocabulary, padding and
-  unknown included; bert: whether word pieces are there too.
+  unknown included; num_pieces: of BERT's vocabulary, 0 where there are no word pieces.
   """
   fingerprint: str | None = None
   num_train: int = 87_599
   num_eval: int = NUM_EVAL
   num_words: int = 30_000
   num_chars: int = 256
-  bert: bool = False
+  num_pieces: int = 0
 
 
 def directory(data_dir) -> Path:
@@ -63,7 +63,7 @@ def told(data_dir) -> dict:
   except FileNotFoundError:
     raise Problem(f'{data_dir}: no squad there; get it with: {again}') from None
   except (OSError, ValueError, KeyError, TypeError):
-    raise Problem(f'{file}: damaged; remove {file.parent} and run: {again}') from None
+    raise Problem(f'{file}: damaged, or of an older version; prepare it again: {again}') from None
   return found
 
 
@@ -75,7 +75,7 @@ def metadata(data_dir) -> Metadata:
 def _metadata(found: dict) -> Metadata:
   train, evaluation = found['splits']['train'], found['splits']['eval']
   return Metadata(found['fingerprint'], train['num_questions'], evaluation['num_questions'], found['num_words'],
-                  found['num_chars'], 'num_sequences' in train)
+                  found['num_chars'], found['num_pieces'])
 
 
 def vocabulary(data_dir) -> list[str]:

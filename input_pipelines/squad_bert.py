@@ -25,7 +25,7 @@ def tokenizer(vocab):
     raise Problem("--vocab: the package tokenizers is not installed; pip install -e '.[data]'") from None
   path = Path(vocab)
   try:
-    lines = path.read_text(encoding='utf-8').splitlines()
+    lines = path.read_text(encoding='utf-8').removesuffix('\n').split('\n')  # a piece may be another line end
   except (OSError, UnicodeDecodeError) as error:
     raise Problem(f'--vocab={path}: cannot read ({error}); name the vocab.txt of an uncased BERT') from None
   if len(set(lines)) != len(lines) or not set(SPECIAL) <= set(lines) or lines[0] != '[PAD]':

@@ -16,7 +16,7 @@ OFFICIAL = {
     'train-v1.1.json': (30_288_272, '3527663986b8295af4f7fcdff1ba1ff3f72d07d61a20f487cb238a6ef92fd955'),
     'dev-v1.1.json': (4_854_279, '95aa6a52d5d6a735563366753ca50492a658031da74f301ac5238b03966972c9')}
 SPLITS = {'train': 'train-v1.1.json', 'eval': 'dev-v1.1.json'}
-VERSION = 1  # of the arrays: counted up when they change
+VERSION = 2  # of the arrays: counted up when they change
 
 
 def prepare(data_dir: Path, from_dir: Path | None, vocab: Path | None) -> str:
@@ -37,9 +37,7 @@ def prepare(data_dir: Path, from_dir: Path | None, vocab: Path | None) -> str:
     staged.mkdir()
     told = _write(files, staged, made)
     told['official'] = all(sums[name] == OFFICIAL[name][1] for name in files)
-    arrays = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(staged.iterdir())}
-    told = {'source': source, 'fingerprint': hashlib.sha256(json.dumps(arrays).encode()).hexdigest(), **told,
-            'bytes': {file.name: file.stat().st_size for file in sorted(staged.iterdir())}}
+    told = {'source': source, 'fingerprint': _fingerprint(staged), **told}
     (staged / squad.TOLD).write_text(json.dumps(told, indent=1) + '\n', encoding='utf-8')
     if goal.exists():
       os.rename(goal, folder / 'before')
@@ -64,15 +62,20 @@ def _download(folder: Path) -> dict[str, Path]:
   return {name: folder / name for name in OFFICIAL}
 
 
+def _fingerprint(folder: Path) -> str:
+  """sha256 over the sha256 of every file but squad.json."""
+  sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())
+          if file.name != squad.TOLD}
+  return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
+
+
 def _kept(data_dir: Path, source: dict) -> bool:
-  """Whether what is there was made of the same sources and is whole."""
+  """Whether what is there was made of the same sources and is whole, to the byte."""
   try:
     told = squad.told(data_dir)
   except Problem:
     return False
-  sizes = {name: os.path.getsize(squad.directory(data_dir) / name) if (squad.directory(data_dir) / name).exists() else 0
-           for name in told['bytes']}
-  return told['source'] == source and told['bytes'] == sizes
+  return told['source'] == source and told['fingerprint'] == _fingerprint(squad.directory(data_dir))
 
 
 def _write(files: dict[str, Path], folder: Path, made) -> dict:
@@ -89,6 +92,7 @@ def _write(files: dict[str, Path], folder: Path, made) -> dict:
   for name in ('chars', 'lower', 'stems'):
     np.save(folder / f'word_{name}.npy', getattr(vocabulary, name))
   told = {'special': {piece: made.token_to_id(piece) for piece in squad_bert.SPECIAL} if made else {},
+          'num_pieces': made.get_vocab_size() if made else 0,
           'num_words': vocabulary.num_trained, 'num_chars': len(vocabulary.alphabet), 'splits': {}}
   for split, (paragraphs, asked) in cut.items():
     told['splits'][split] = write_split(
@@ -156,5 +160,5 @@ def _report(data_dir: Path, note: str) -> str:
   lines += [f'{share.split:<13}padding {100 * share.before:.1f} % in batches of one length, {100 * share.after:.1f} % '
             f'in buckets {share.buckets}' for share in squad.padding(data_dir)]
   lines += ['for BERT     ' + (', '.join(f"{s['num_sequences']:,} sequences ({split})" for split, s in splits.items())
-                               if found.bert else 'nothing; add --vocab=FILE, the vocab.txt of an uncased BERT')]
+                               if found.num_pieces else 'nothing; add --vocab=FILE, the vocab.txt of an uncased BERT')]
   return '\n'.join([*lines, f'fingerprint  {found.fingerprint}'])

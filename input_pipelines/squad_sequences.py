@@ -13,7 +13,7 @@ class Sequences:
   """The sequences of one split; `rows`: int32 [N, 5], of each its question, window (start, stop) and answer."""
 
   def __init__(self, data_dir, split: str):
-    if not squad.metadata(data_dir).bert:
+    if not squad.metadata(data_dir).num_pieces:
       raise Problem(f'{data_dir}: squad was prepared without word pieces; run: python -m launchers.prepare '
                     '--dataset=squad --vocab=FILE, the vocab.txt of an uncased BERT')
     folder = squad.directory(data_dir)

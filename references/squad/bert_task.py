@@ -76,6 +76,9 @@ class FineTuning(Answering):
   def __init__(self, config: Config, data_dir: str):
     self.data_dir = data_dir
     found = squad.metadata(data_dir) if data_dir else squad.Metadata()
+    if found.num_pieces > config.vocabulary:
+      raise Problem(f'vocabulary={config.vocabulary}: squad was prepared with {found.num_pieces} word pieces; prepare '
+                    f"it with this BERT's own vocab.txt, or say --config.vocabulary={found.num_pieces}")
     data = lambda split, size: squad_sequences.sequences(data_dir, split, batch_size=size, seed=config.seed,
                                                          buckets=config.buckets)
     super().__init__(config, data_dir, data('train', config.batch_size), data('eval', config.eval_batch_size),

@@ -9,10 +9,12 @@ from scoring.problem import Problem
 def read_vectors(path, words: list[str], width: int) -> np.ndarray:
   """The vectors of `words`, float32 [len(words), width]; a word that the file lacks, also in lower case, has zeros.
 
-  fastText's first line, which counts words and numbers, is passed over. A word may hold spaces (GloVe's do).
+  fastText's first line, which counts words and numbers, is passed over. A word may hold spaces (GloVe's do),
+  though not on the first line, which tells the width; of a word given twice the last counts.
 
   Raises:
-    Problem: the file cannot be read, a line has another number of numbers than `width`, or one that is no number.
+    Problem: the file cannot be read, a line has another number of numbers than `width`, or one that is no number; it
+      has none of the words.
   """
   file = Path(path).expanduser()
   rows = {}
@@ -20,7 +22,7 @@ def read_vectors(path, words: list[str], width: int) -> np.ndarray:
     if word:
       rows.setdefault(word, []).append(n)
   table, exactly = np.zeros((len(words), width), np.float32), np.zeros(len(words), bool)
-  lower = {}
+  lower, started = {}, False
   for n, word in enumerate(words):
     lower.setdefault(word.lower(), []).append(n)
   try:
@@ -30,9 +32,10 @@ def read_vectors(path, words: list[str], width: int) -> np.ndarray:
         if number == 1 and len(parts) == 2 and all(part.isdigit() for part in parts):
           continue
         word, values = ' '.join(parts[:-width]), parts[-width:]
-        if len(parts) <= width or len(parts) > width + 5:
+        if len(parts) <= width or len(parts) > width + (5 if started else 1):
           raise Problem(f'{file}, line {number}: has {len(parts) - 1} numbers, and vector_width is {width}; say '
                         '--config.vector_width=N, or name another file')
+        started = True
         known, alike = rows.get(word, ()), lower.get(word, ())
         if not known and not alike:
           continue
@@ -44,6 +47,8 @@ def read_vectors(path, words: list[str], width: int) -> np.ndarray:
           table[n], exactly[n] = vector, True
   except (OSError, UnicodeDecodeError) as error:
     raise Problem(f'{file}: cannot read ({error}); name a file of word vectors in text form') from None
+  if not table.any():
+    raise Problem(f'{file}: holds a vector of none of the {len(words):,} words; name a file of English word vectors')
   return table
 
 

@@ -46,7 +46,7 @@ def load(path, params) -> dict:
   the pooler are passed over.
 
   Raises:
-    Problem: no safetensors file, or a tensor that is missing, unknown, misshapen, or not of floating point.
+    Problem: no safetensors file, or a tensor that is missing, unknown, there twice, misshapen, or of integers.
   """
   tensors = _read(Path(path).expanduser())
   known = names(_num_layers(params))
@@ -60,6 +60,8 @@ def load(path, params) -> dict:
     if full not in known:
       raise Problem(f'{path}: tensor {name} is not of a BERT with {_num_layers(params)} layers and a span head; name '
                     'another file, or the config of its size')
+    if full in found:
+      raise Problem(f'{path}: tensor {name} is there twice, under an old and a new name; name another file')
     found[full] = tensor
   head = {name for name in known if name.startswith('qa_outputs.')}
   missing = sorted(known.keys() - found.keys() - (head if head.isdisjoint(found) else set()))

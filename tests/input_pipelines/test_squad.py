@@ -133,14 +133,18 @@ def test_prepared_once_and_again_only_where_something_changed(prepared, tmp_path
   run = lambda vocab=None: squad_prepare.prepare(tmp_path / 'data', tmp_path / 'files', vocab)
   assert 'written' in run() and 'nothing to do' in run()
   first = squad.metadata(tmp_path / 'data')
-  assert not first.bert and 'add --vocab=FILE' in run()
+  assert not first.num_pieces and 'add --vocab=FILE' in run()
   run(prepared / 'vocab.txt')
   assert squad.metadata(tmp_path / 'data') == squad.metadata(prepared / 'data') != first, 'the same bytes anywhere'
   made_squad.write(tmp_path / 'files', train=made_squad.articles(121, 0))
   assert 'written' in run(prepared / 'vocab.txt')
   assert squad.metadata(tmp_path / 'data').fingerprint != squad.metadata(prepared / 'data').fingerprint
-  (squad.directory(tmp_path / 'data') / 'word_chars.npy').write_bytes(b'short')
-  assert 'written' in run(prepared / 'vocab.txt'), 'what is damaged is made again'
+  damaged = squad.directory(tmp_path / 'data') / 'word_chars.npy'
+  whole = damaged.read_bytes()
+  for content in (b'short', whole[:-1] + bytes([whole[-1] ^ 1])):
+    damaged.write_bytes(content)
+    assert 'written' in run(prepared / 'vocab.txt'), 'what is damaged is made again'
+    assert damaged.read_bytes() == whole
 
 
 def test_what_is_missing_or_damaged_is_one_line(prepared, tmp_path):
@@ -149,7 +153,7 @@ def test_what_is_missing_or_damaged_is_one_line(prepared, tmp_path):
   folder = squad.directory(tmp_path)
   folder.mkdir(parents=True)
   (folder / 'squad.json').write_text('{"fingerprint": 1}')
-  with pytest.raises(Problem, match='squad.json: damaged; remove'):
+  with pytest.raises(Problem, match='squad.json: damaged, or of an older version; prepare it again'):
     squad.metadata(tmp_path)
   (folder / 'squad.json').write_bytes((squad.directory(prepared / 'data') / 'squad.json').read_bytes())
   with pytest.raises(Problem, match='train_words_context.npy: missing or damaged'):

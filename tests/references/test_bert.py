@@ -148,6 +148,7 @@ BAD = {
     'half a head': (lambda t: {n: x for n, x in t.items() if n != 'qa_outputs.bias'}, 'qa_outputs.bias is missing'),
     'extra': (lambda t: {**t, 'bert.encoder.layer.2.output.dense.bias': np.ones(16, np.float32)},
               'tensor bert.encoder.layer.2.output.dense.bias is not of a BERT with 2 layers'),
+    'twice': (lambda t: {**t, 'bert.embeddings.LayerNorm.gamma': np.ones(16, np.float32)}, 'is there twice'),
     'misshapen': (lambda t: {**t, QUERY: np.ones((16, 8), np.float32)}, r'is \(16, 8\), expected \(16, 16\)'),
     'one dimension': (lambda t: {**t, QUERY: np.ones(256, np.float32)}, r'is \(256,\), expected \(16, 16\)'),
     'integers': (lambda t: {**t, QUERY: np.ones((16, 16), np.int32)}, 'is int32, not of floating point'),
@@ -250,6 +251,11 @@ def test_without_word_pieces_one_line_says_what_to_do(tmp_path):
   squad_prepare.prepare(tmp_path / 'data', tmp_path / 'files', None)
   with pytest.raises(Problem, match='prepared without word pieces; run: .* --vocab=FILE'):
     Config(**SMALL).make_task(str(tmp_path / 'data'))
+
+
+def test_a_vocabulary_larger_than_the_berts_is_one_line(data_dir):
+  with pytest.raises(Problem, match=r'vocabulary=20: squad was prepared with \d+ word pieces; .* --config.vocabulary='):
+    Config(**{**SMALL, 'vocabulary': 20}).make_task(data_dir)
 
 
 @pytest.mark.parametrize('change, words', [({'width': 15}, 'the width divides'), ({'num_layers': 0}, 'num_layers=0'),
