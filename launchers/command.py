@@ -9,6 +9,7 @@ from scoring import record
 from scoring.problem import Problem
 from training import config as configs
 
+GOES_ON = 'interrupted; the same command resumes from the last checkpoint, if there is one'
 REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130
 
 
@@ -68,7 +69,7 @@ def run(main: Callable[[list[str], str], int], doc: str):
     fail(problem)
     status = ERROR
   except KeyboardInterrupt:
-    fail('interrupted; the same command resumes from the last checkpoint, if there is one')
+    fail(GOES_ON)
     status = INTERRUPTED
   except BrokenPipeError:
     status = ERROR

@@ -220,7 +220,7 @@ def stop_and_save(number, frame):
   At once means without raising: Python drops an exception that a handler raises inside a finaliser or a callback.
   """
   if number in ASKED_TO_STOP:
-    os.write(2, b'error: interrupted; the same command resumes from the last checkpoint, if there is one\n')
+    os.write(2, f'error: {command.GOES_ON}\n'.encode())
     os._exit(command.INTERRUPTED)
   ASKED_TO_STOP.append(number)
   os.write(2, b'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint\n')

@@ -1,5 +1,6 @@
 """Eight CPU devices for every test in this process; a mesh takes as many of them as it wants."""
 import os
+from pathlib import Path
 
 import jax
 import pytest
@@ -13,4 +14,13 @@ def data_dir():
   folder = os.environ.get('DAYBREAK_TEST_DATA')
   if not folder:
     pytest.skip('needs real data: set DAYBREAK_TEST_DATA')
+  return folder
+
+
+@pytest.fixture(scope='session')
+def squad_files():
+  """The folder of SQuAD's own files in the real data; not by `data_dir`, a name that modules reuse."""
+  folder = Path(os.environ.get('DAYBREAK_TEST_DATA', ''), 'squad')
+  if not folder.is_dir():
+    pytest.skip('needs real SQuAD: set DAYBREAK_TEST_DATA')
   return folder

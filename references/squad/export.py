@@ -30,7 +30,7 @@ def export(workdir: Path, output: Path) -> int:
     Problem: no checkpoint there, or not one of a BERT; the file cannot be written.
   """
   folder = workdir / 'checkpoints'
-  checkpoints = checkpoint.Checkpoints(folder, 1) if folder.is_dir() else None
+  checkpoints = checkpoint.Checkpoints(folder) if folder.is_dir() else None
   step = checkpoints and checkpoints.latest_step()
   if not step:
     raise Problem(f'--workdir={workdir}: no checkpoint there; name the folder of a run of BERT')
@@ -38,8 +38,7 @@ def export(workdir: Path, output: Path) -> int:
   try:
     config = configs.from_text(bert_task.Config, text)
   except TypeError:
-    raise Problem(f'--workdir={workdir}: is not a run of BERT; name one of bert_base.py or '
-                  'bert_large.py') from None
+    raise Problem(f'--workdir={workdir}: is not a run of BERT; name one of bert_base.py or bert_large.py') from None
   spec = jax.eval_shape(functools.partial(init_state, config.make_task('')), np.uint32(0))
   spec = meshes.abstract(spec, meshes.replicated(meshes.make_mesh()))
   weights.save(output, jax.device_get(checkpoints.restore_state(step, spec).params))

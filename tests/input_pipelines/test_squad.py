@@ -1,6 +1,5 @@
 """SQuAD from its files to batches: every answer where it was, every question once, whatever is wrong named."""
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,6 @@ import pytest
 from input_pipelines import buckets, squad, squad_bert, squad_json, squad_prepare, squad_words
 from scoring.problem import Problem
 from tests.input_pipelines import made_squad
-
-REAL = Path(os.environ.get('DAYBREAK_TEST_DATA', ''), 'squad')
 
 
 @pytest.fixture(scope='module')
@@ -294,9 +291,8 @@ def test_a_paragraph_of_ten_thousand_words_and_a_long_question(tmp_path):
 
 # -- the real files
 
-@pytest.mark.skipif(not REAL.is_dir(), reason='DAYBREAK_TEST_DATA: real SQuAD')
-def test_real_squad_has_the_counts_that_everybody_has(tmp_path):
-  said = squad_prepare.prepare(tmp_path, REAL, REAL / 'vocab.txt')
+def test_real_squad_has_the_counts_that_everybody_has(squad_files, tmp_path):
+  said = squad_prepare.prepare(tmp_path, squad_files, squad_files / 'vocab.txt')
   told = squad.told(tmp_path)['splits']
   assert told['eval']['num_questions'] == 10_570 and told['eval']['num_sequences'] == 10_833
   assert told['train']['num_questions'] == 87_599

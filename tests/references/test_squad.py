@@ -1,8 +1,6 @@
 """The reader of SQuAD: its parts by hand, its recipes, its optimizers, and a run on a small made SQuAD."""
 import dataclasses
 import json
-import os
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +21,6 @@ from tests.references.test_digits import describe
 from tests.references.test_resnet import golden
 from training import config as configs
 
-REAL = Path(os.environ.get('DAYBREAK_TEST_DATA', ''), 'squad')
 SMALL = dict(batch_size=16, num_words=400, num_chars=60, word_width=16, char_width=8, width=16, num_heads=2,
              encoder_convs=1, model_blocks=1, model_convs=1, passes=2, dropout=0.0, average_decay=0.9,
              learning_rate=5e-3, weight_decay=0.0, buckets=(40, 80), max_question=12, num_epochs=2.0,
@@ -260,9 +257,8 @@ def test_configs_of_the_same_family_differ_where_they_say():
   assert other.word_vectors and not one.word_vectors and one.target_f1 == other.target_f1 == 0.75
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason='DAYBREAK_TEST_DATA: real SQuAD')
-def test_a_batch_of_real_questions_can_be_learned(tmp_path):
-  squad_prepare.prepare(tmp_path, REAL, None)
+def test_a_batch_of_real_questions_can_be_learned(squad_files, tmp_path):
+  squad_prepare.prepare(tmp_path, squad_files, None)
   config = dataclasses.replace(tiny.get_config(), batch_size=8, buckets=(160,), dropout=0.0, word_dropout=0.0)
   task = config.make_task(str(tmp_path))
   assert json.dumps(task.hyperparameters)

@@ -1,13 +1,9 @@
 """SQuAD's metric: by hand, and against the numbers published for two systems."""
 import json
-import os
-from pathlib import Path
 
 import pytest
 
 from scoring import squad_metric
-
-REAL = Path(os.environ.get('DAYBREAK_TEST_DATA', ''), 'squad')
 
 
 @pytest.mark.parametrize('text, normal', [
@@ -30,12 +26,11 @@ def test_a_question_without_prediction_is_wrong():
   assert squad_metric.score({'1': ['x'], '2': ['y']}, {'1': 'x', '3': 'z'}) == {'exact_match': 50.0, 'f1': 50.0}
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason='DAYBREAK_TEST_DATA: real SQuAD')
 @pytest.mark.parametrize('system, exact, f1', [('bert-ensemble', 86.2062, 92.1956), ('logreg', 40.1419, 50.9815)])
-def test_published_predictions_have_the_published_scores(system, exact, f1):
-  told = json.loads((REAL / 'dev-v1.1.json').read_text())
+def test_published_predictions_have_the_published_scores(squad_files, system, exact, f1):
+  told = json.loads((squad_files / 'dev-v1.1.json').read_text())
   questions = [q for article in told['data'] for paragraph in article['paragraphs'] for q in paragraph['qas']]
   answers = {q['id']: [a['text'] for a in q['answers']] for q in questions}
-  scores = squad_metric.score(answers, json.loads((REAL / f'dev-pred-{system}.json').read_text()))
+  scores = squad_metric.score(answers, json.loads((squad_files / f'dev-pred-{system}.json').read_text()))
   assert len(answers) == 10_570
   assert (round(scores['exact_match'], 4), round(scores['f1'], 4)) == (exact, f1)
