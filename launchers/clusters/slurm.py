@@ -158,7 +158,9 @@ def _file_pattern(path: Path) -> str:
 
 
 def _quoted(name: str, value: str) -> str:
-  """`value` as sbatch reads it after #SBATCH: a backslash takes the meaning of what follows, in quotes too."""
+  """`value` as sbatch reads it after #SBATCH: a space needs quotes, and in them a backslash is to be doubled."""
   if not value.isprintable():
     raise Problem(f'--{name} of sbatch would be {value!r}: it must be one line that can be printed')
-  return re.sub(r'([^\w@%+=:,./-])', r'\\\1', value)
+  if re.fullmatch(r'[\w@%+=:,./-]+', value):
+    return value
+  return '"' + re.sub(r'(["\\])', r'\\\1', value) + '"'
