@@ -10,8 +10,8 @@ from training import config as configs
 from training.pod import Members, Pod, join
 
 FLAGS = flags.FLAGS
-flags.DEFINE_bool('distributed', False, 'this is one of several processes; JAX finds the others under Slurm, Kubernetes '
-                  'and Open MPI and on Cloud TPUs; elsewhere the next three flags name them')
+flags.DEFINE_bool('distributed', False, 'this is one of several processes; JAX finds the others under Slurm, Kubernetes'
+                  ' and Open MPI and on Cloud TPUs; elsewhere the next three flags name them')
 flags.DEFINE_string('coordinator_address', '', 'HOST:PORT at which process 0 can be reached')
 flags.DEFINE_integer('num_processes', None, 'how many processes there are', lower_bound=1)
 flags.DEFINE_integer('process_id', None, 'which of them this is, from 0', lower_bound=0)

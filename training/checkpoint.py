@@ -60,10 +60,11 @@ class Checkpoints:
     ocp, step = self._ocp, int(jax.device_get(state.step))
     self._guard(tape.sync)
     self.wait()
-    size = sum(x.nbytes for x in jax.tree.leaves(state)) + len(tape.text())
+    text = tape.text()
+    size = sum(x.nbytes for x in jax.tree.leaves(state)) + len(text)
     self._guard(lambda: self._check_space(size))
     items = ocp.args.Composite(state=ocp.args.StandardSave(state),
-                               tape=ocp.args.JsonSave({'text': tape.text(), 'checksums': sums}))
+                               tape=ocp.args.JsonSave({'text': text, 'text_sha256': _digest(text), 'checksums': sums}))
     self._guard(lambda: self._manager.save(step, args=items))
 
   def _check_space(self, size: int):
@@ -108,9 +109,11 @@ class Checkpoints:
     ocp = self._ocp
     saved = self._manager.restore(step, args=ocp.args.Composite(
         tape=ocp.args.JsonRestore(), state=ocp.args.StandardRestore(spec)))
-    if jax.device_get(jax.jit(checksums)(saved['state'])).tolist() != saved['tape']['checksums']:
+    tape = saved['tape']
+    if (jax.device_get(jax.jit(checksums)(saved['state'])).tolist() != tape['checksums'] or
+        _digest(tape['text']) != tape['text_sha256']):
       raise Problem('its checksums differ')
-    return Restored(step, saved['state'], saved['tape']['text'])
+    return Restored(step, saved['state'], tape['text'])
 
   def _set_aside(self, damaged: list[int], agree):
     """Moves the checkpoints of these steps out of the way of those that will be made again."""
@@ -153,6 +156,10 @@ class Checkpoints:
     left = 'there is none before' if kept is None else f'that of step {kept} is kept'
     raise Problem(f'{self.directory}: cannot save a checkpoint ({reason}); {left}; free space, then run the same '
                   'command again')
+
+
+def _digest(text: str) -> str:
+  return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
 
 
 def _reason(error: BaseException) -> str:

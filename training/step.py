@@ -106,6 +106,7 @@ def checksums(state: State):
   Each element's bits times an odd weight of its place, added modulo 2**32: one element that changes changes the sum.
   """
   def one(x):
+    x = x.astype(jnp.uint8) if x.dtype == jnp.bool_ else x
     bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f'uint{8 * x.dtype.itemsize}')).astype(jnp.uint32)
     place = jnp.uint32(0)
     for axis, size in enumerate(x.shape):

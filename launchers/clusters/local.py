@@ -1,4 +1,4 @@
-"""A pod in miniature: several processes on this machine, CPU devices, gloo's collectives. For tests and for learning."""
+"""A pod in miniature: several processes on this machine, CPU devices, gloo's collectives; for tests and learning."""
 import contextlib
 import os
 import signal
@@ -41,8 +41,8 @@ def plan(flags_of_train: Sequence[str]) -> Plan:
 def run(plan: Plan) -> int:
   """Runs the processes until all have ended; the exit status of train.
 
-  Ctrl-C and SIGTERM are passed on, so that all save at the same step; a second Ctrl-C ends all at once. Once one process
-  was killed, the others have the time to say so, and are ended after it.
+  Ctrl-C and SIGTERM are passed on, so that all save at the same step; a second Ctrl-C ends all at once. Once one was
+  killed, the others have the time to say so, and are ended after it.
   """
   asked = []
   for number in (signal.SIGINT, signal.SIGTERM):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, Mesh
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from input_pipelines.source import Once, Shuffled
 from references.cifar.task import Config as DigitsConfig
@@ -352,9 +352,9 @@ def test_devices_of_several_slices_make_a_mesh_of_two_axes():
   made = mesh.make_mesh(devices)
   assert dict(made.shape) == {'slice': 2, 'data': 4}
   assert [[d.id for d in row] for row in made.devices] == [[0, 2, 4, 6], [1, 3, 5, 7]]
-  assert mesh.by_row(made).spec == (('slice', 'data'),)
+  assert mesh.by_row(made).spec == PartitionSpec(('slice', 'data'))
   spread = mesh.spread({'w': jax.ShapeDtypeStruct((3, 8), np.float32)}, made)['w'].sharding
-  assert spread.spec == (None, 'data')
+  assert spread.spec == PartitionSpec(None, 'data')
 
 
 @pytest.mark.parametrize('kind', [Seams, StreamedLine])
