@@ -255,7 +255,7 @@ def join(address: str = '', count: int | None = None, index: int | None = None, 
   import jax
   from jax._src import clusters, distributed  # JAX has no public way to ask where a pod is
   try:
-    address, count, index, local = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+    address, count, index, _ = clusters.ClusterEnv.auto_detect_unset_distributed_params(
         address or os.environ.get('JAX_COORDINATOR_ADDRESS'), count, index, None, None, int(start_seconds))
   except Exception as error:  # whatever a cluster's metadata service, or its absence, raises
     raise Problem(f'--distributed: cannot read this cluster ({type(error).__name__}: {error}); give '
@@ -269,7 +269,8 @@ def join(address: str = '', count: int | None = None, index: int | None = None, 
   if count > 1:
     roll_call(address, count, index, start_seconds)
   try:
-    jax.distributed.initialize(address, count, index, local, initialization_timeout=int(start_seconds),
+    # not the local devices found above: JAX_LOCAL_DEVICE_IDS, which JAX asks first, may name others
+    jax.distributed.initialize(address, count, index, initialization_timeout=int(start_seconds),
                                heartbeat_timeout_seconds=int(timeout_seconds + GRACE_SECONDS))
   except Exception as error:
     raise Problem(f'--distributed: JAX cannot start among {count} processes ({str(error).splitlines()[0]})') from error

@@ -55,4 +55,4 @@ def streamed(data, seconds: float) -> Streamed:
 
 def get_config() -> Config:
   fields = dataclasses.asdict(digits.get_config())
-  return SlowConfig(**{**fields, 'num_epochs': 6.0, 'stop': 'end'})
+  return SlowConfig(**{**fields, 'num_epochs': 6, 'stop': 'end'})
