@@ -18,7 +18,7 @@ demo: setup
 	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
 
 test: setup-test lint
-	$(BIN)/python -m pytest -m "not peers and not slurm" $(PYTEST)
+	$(BIN)/python -m pytest -m "not peers and not slurm and not pods" $(PYTEST)
 
 test-peers: setup-peers
 	$(BIN)/python -m pytest -m peers $(PYTEST)
