@@ -2,6 +2,7 @@
 
 Options and signals: https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/srun.html.
 """
+import math
 import re
 import shlex
 import sys
@@ -32,8 +33,8 @@ flags.DEFINE_multi_string('slurm_sbatch', [], 'one more option of sbatch, e.g. -
 flags.DEFINE_multi_string('slurm_setup', [], 'a shell line before training, e.g. \'module load cuda\'; repeated')
 flags.DEFINE_string('slurm_python', None, 'the Python to use on the nodes; default: the one that runs this')
 
-# After a process is lost the others find out by themselves, and say which one it was, within half a minute.
-SECONDS_FOR_THE_OTHERS = 120
+# Once a process has ended, the others have so long beyond --peer_timeout_seconds to say which one was lost, and to end.
+END_SECONDS = 90
 
 # What the batch shell does while srun runs. A trap ends `wait` with a status that is not srun's; waiting again gives
 # srun's, also when srun has ended in between.
@@ -142,8 +143,11 @@ def _environment() -> list[str]:
 
 def _step(pod: Path, flags_of_train: Sequence[str]) -> str:
   """The srun command, as an array; its status is the highest of its tasks, 128 + N for one that signal N killed."""
-  options = ['--mpi=none', '--kill-on-bad-exit=0', f'--wait={SECONDS_FOR_THE_OTHERS}', '--open-mode=append',
-             f"--output={_file_pattern(pod / 'process_%t.log')}"]
+  timeout = flag_value(flags_of_train, 'peer_timeout_seconds') or '30'
+  if not re.fullmatch(r'\d+(\.\d*)?', timeout):
+    raise Problem(f'--peer_timeout_seconds={timeout}: not a number of seconds')
+  options = ['--mpi=none', '--kill-on-bad-exit=0', f'--wait={math.ceil(float(timeout)) + END_SECONDS}',
+             '--open-mode=append', f"--output={_file_pattern(pod / 'process_%t.log')}"]
   if FLAGS.slurm_cpus_per_task:  # since 22.05 srun does not have it from sbatch
     options.append(f'--cpus-per-task={FLAGS.slurm_cpus_per_task}')
   train = [FLAGS.slurm_python or sys.executable, '-m', 'launchers.train', *flags_of_train, '--distributed']

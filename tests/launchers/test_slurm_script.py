@@ -98,6 +98,13 @@ def test_a_wrong_flag_is_named(arguments, word):
   assert done.returncode == 2 and word in one_line(done.stderr)
 
 
+def test_the_others_have_the_time_to_notice_that_a_process_is_lost(tmp_path):
+  assert ' --wait=120 ' in script(tmp_path).read_text()
+  assert ' --wait=391 ' in script(tmp_path, flags_of_train=['--peer_timeout_seconds=300.5']).read_text()
+  done = pod('--dry_run', '--', CONFIG, f'--workdir={tmp_path}', '--peer_timeout_seconds=long')
+  assert done.returncode == 1 and 'peer_timeout_seconds=long' in one_line(done.stderr)
+
+
 def test_a_workdir_that_slurm_cannot_be_told_is_named(tmp_path):
   done = pod('--dry_run', '--', CONFIG, f'--workdir={tmp_path}/back\\slash')
   assert done.returncode == 1 and 'backslash' in one_line(done.stderr)
