@@ -19,7 +19,7 @@ from typing import Any
 
 from scoring.problem import Problem
 from training.roll_call import GRACE_SECONDS, roll_call
-from training.watch import BEAT_SECONDS, BROKEN_BEATS, RESUMES, Watch
+from training.watch import BEAT_SECONDS, RESUMES, Watch, names
 
 LONG_SECONDS = 24 * 3600  # a wait that is ended by the watch, not by a limit of its own
 
@@ -175,10 +175,8 @@ class Members(Pod):
           self._end(self._contact_lost(str(error).splitlines()[0]))
 
   def _report_stall(self, who: list[int], where: str, step: int, seconds: float):
-    names, rest = 'every process', ''
-    if len(who) < self.count:
-      names, rest = f'process {", ".join(map(str, who))}', ', and the others wait for it'
-    print(f'warning: {names} has been at step {step} ({where}) for {seconds:.0f} s{rest}; look at its machine, disk '
+    text = f'all {self.count} processes' if len(who) == self.count else f'{names(who)}, for which the others wait:'
+    print(f'warning: nothing has moved for {seconds:.0f} s in {text} at step {step} ({where}); look at machine, disk '
           'and data', file=sys.stderr, flush=True)
     if self._tape:
       with contextlib.suppress(Problem):
@@ -190,12 +188,8 @@ class Members(Pod):
     with contextlib.suppress(Exception):
       self._client.key_value_set('daybreak/verdict/0', verdict)  # the first one stands
     os.write(2, f'error: {verdict}\n'.encode())
-    with contextlib.suppress(Exception):
-      self._client.key_value_set(f'daybreak/seen/{self.index}', '')
-      end = time.monotonic() + BROKEN_BEATS * BEAT_SECONDS
-      while not self.index and time.monotonic() < end and \
-          len(self._client.key_value_dir_get('daybreak/seen')) < self.count:
-        time.sleep(BEAT_SECONDS / 10)
+    if not self.index:
+      time.sleep(3 * BEAT_SECONDS)  # until the others have read it
     os._exit(1)
 
   def _contact_lost(self, reason: str = "XLA's reason is above") -> str:
@@ -213,7 +207,8 @@ class Members(Pod):
     """
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handler(number):
-      os.write(2, f'error: {self._contact_lost()}\n'.encode())
+      if not self._gone.is_set():  # else the verdict is told already
+        os.write(2, f'error: {self._contact_lost()}\n'.encode())
       os._exit(1)
     self._handler = handler  # kept alive
     library = ctypes.CDLL(None)
