@@ -66,7 +66,7 @@ if ! running; then
   outcome='ended by Slurm'
 elif [ "$status" -eq "$preempted" ]; then
   outcome='preempted and saved' requeue=yes
-elif [ "$status" -gt 128 ]; then
+elif [ "$status" -gt 128 ] && [ "$status" -ne "$interrupted" ]; then
   echo "$status" >>"$pod/lost_$SLURM_JOB_ID"
   lost=$(wc -l <"$pod/lost_$SLURM_JOB_ID")
   outcome="lost a process, time $lost"
@@ -90,7 +90,8 @@ def plan(flags_of_train: Sequence[str]) -> Plan:
   script = pod / 'job.sbatch'
   text = '\n'.join(['#!/bin/bash', *(f'#SBATCH {line}' for line in _options(pod)), '', *FLAGS.slurm_setup,
                     *_environment(), f'pod={shlex.quote(str(pod))}',
-                    f'preempted={command.PREEMPTED} max_restarts={FLAGS.slurm_max_restarts}',
+                    f'preempted={command.PREEMPTED} interrupted={command.INTERRUPTED} '
+                    f'max_restarts={FLAGS.slurm_max_restarts}',
                     _step(pod, flags_of_train), WATCH])
   return Plan({str(script): text}, [Command(['sbatch', str(script)])])
 
@@ -104,9 +105,9 @@ def _options(pod: Path) -> list[str]:
   """The options of sbatch, as lines after #SBATCH; of one that is given twice the last counts."""
   gpus, warning = FLAGS.slurm_gpus_per_task * FLAGS.slurm_tasks_per_node, FLAGS.slurm_warning_seconds
   limit = _seconds(FLAGS.slurm_time) if FLAGS.slurm_time else None
-  if limit is not None and limit <= warning:
+  if limit and limit <= warning + 60:  # the signal may come up to 60 seconds early, says sbatch's page
     raise Problem(f'--slurm_time={FLAGS.slurm_time}: the job would be told to stop when it begins, and begin again for '
-                  f'ever; give it more than --slurm_warning_seconds={warning}')
+                  f'ever; give it a minute more than --slurm_warning_seconds={warning} at least')
   options = {'job-name': pod.parent.name, 'nodes': FLAGS.slurm_nodes, 'ntasks-per-node': FLAGS.slurm_tasks_per_node,
              # not --gpus-per-task, which hides the GPUs of a node's other tasks: JAX takes the i-th for the i-th task
              'gpus-per-node': gpus, 'cpus-per-task': FLAGS.slurm_cpus_per_task,
@@ -122,7 +123,7 @@ def _options(pod: Path) -> list[str]:
 
 
 def _seconds(limit: str) -> int | None:
-  """A time limit as sbatch takes it, in seconds; None for UNLIMITED and for what is left to sbatch to refuse."""
+  """A time limit as sbatch takes it, in seconds; 0 and UNLIMITED (None) are none, and sbatch refuses what is wrong."""
   match = re.fullmatch(r'(?:(\d+)-(\d+)(?::(\d+))?(?::(\d+))?|(?:(\d+):)??(\d+)(?::(\d+))?)', limit)
   if not match:
     return None
