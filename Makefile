@@ -11,7 +11,7 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-peers test-slurm statistics bench lint clean help setup setup-test setup-peers
+.PHONY: demo test test-peers test-pods test-slurm statistics bench lint clean help setup setup-test setup-peers
 
 demo: setup
 	@rm -rf $(RUNS)/demo
@@ -22,6 +22,9 @@ test: setup-test lint
 
 test-peers: setup-peers
 	$(BIN)/python -m pytest -m peers $(PYTEST)
+
+test-pods: setup-test
+	$(BIN)/python -m pytest -m pods $(PYTEST) tests/launchers/test_kill_matrix.py
 
 test-slurm: setup-test
 	$(BIN)/python -m pytest -m slurm $(PYTEST) tests/clusters
