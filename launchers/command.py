@@ -8,9 +8,10 @@ from absl import flags
 from scoring import record
 from scoring.problem import Problem
 from training import config as configs
+from training.watch import LOST as LOST
 
 GOES_ON = 'interrupted; the same command resumes from the last checkpoint, if there is one'
-REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130
+REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130  # and LOST
 
 
 def fail(message) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 
 from scoring.problem import Problem
 from training.roll_call import GRACE_SECONDS, roll_call
-from training.watch import BEAT_SECONDS, BROKEN_BEATS, RESUMES, Watch, names
+from training.watch import BEAT_SECONDS, BROKEN_BEATS, LOST, RESUMES, Watch, names
 
 LONG_SECONDS = 24 * 3600  # a wait that is ended by the watch, not by a limit of its own
 
@@ -193,7 +193,7 @@ class Members(Pod):
     os.write(2, f'\nerror: {verdict}\n'.encode())  # a line of its own, whatever XLA was saying
     if not self.index:
       time.sleep(3 * BEAT_SECONDS)  # until the others have read it
-    os._exit(1)
+    os._exit(LOST if RESUMES in verdict else 1)
 
   def _contact_lost(self, reason: str = "XLA's reason is above") -> str:
     host, _, port = self.address.rpartition(':')
@@ -212,7 +212,7 @@ class Members(Pod):
     def handler(number):
       if not self._gone.is_set():  # else the verdict is told already
         os.write(2, f'\nerror: {self._contact_lost()}\n'.encode())
-      os._exit(1)
+      os._exit(LOST)
     self._handler = handler  # kept alive
     library = ctypes.CDLL(None)
     library.signal.argtypes, library.signal.restype = [ctypes.c_int, type(handler)], ctypes.c_void_p

@@ -7,6 +7,7 @@ from collections.abc import Callable
 BEAT_SECONDS = 1.0
 BROKEN_BEATS = 5  # once a collective has failed somewhere, whoever misses so many beats is taken for dead
 SETTING_UP = ('start', 'import', 'init', 'compile')  # takes longer than any chunk, and says nothing of a chunk's time
+LOST = 76  # exit status of the processes that lost another one
 RESUMES = 'the same command resumes from the last checkpoint'
 
 

@@ -105,5 +105,6 @@ def _conclude(processes, logs: Path) -> int:
         told.add(line)
         print(f'process {number}: {line}', file=sys.stderr, flush=True)
   statuses = [p.returncode for p in processes]
-  wrong = [s for s in statuses if s not in (command.REACHED, command.NOT_REACHED, command.PREEMPTED)]
-  return statuses[0] if not wrong else wrong[0] if wrong[0] > 0 else command.ERROR
+  good = (command.REACHED, command.NOT_REACHED, command.PREEMPTED)
+  wrong = [command.LOST if status < 0 else status for status in statuses if status not in good]
+  return wrong[0] if wrong else statuses[0]

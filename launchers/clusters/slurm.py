@@ -66,11 +66,11 @@ if ! running; then
   outcome='ended by Slurm'
 elif [ "$status" -eq "$preempted" ]; then
   outcome='preempted and saved' requeue=yes
-elif [ "$status" -gt 128 ] && [ "$status" -ne "$interrupted" ]; then
+elif [ "$status" -eq "$lost" ] || { [ "$status" -gt 128 ] && [ "$status" -ne "$interrupted" ]; }; then
   echo "$status" >>"$pod/lost_$SLURM_JOB_ID"
-  lost=$(wc -l <"$pod/lost_$SLURM_JOB_ID")
-  outcome="lost a process, time $lost"
-  if [ "$lost" -le "$max_restarts" ]; then requeue=yes; fi
+  times=$(wc -l <"$pod/lost_$SLURM_JOB_ID")
+  outcome="lost a process, time $times"
+  if [ "$times" -le "$max_restarts" ]; then requeue=yes; fi
 else
   outcome='ended'
 fi
@@ -90,7 +90,7 @@ def plan(flags_of_train: Sequence[str]) -> Plan:
   script = pod / 'job.sbatch'
   text = '\n'.join(['#!/bin/bash', *(f'#SBATCH {line}' for line in _options(pod)), '', *FLAGS.slurm_setup,
                     *_environment(), f'pod={shlex.quote(str(pod))}',
-                    f'preempted={command.PREEMPTED} interrupted={command.INTERRUPTED} '
+                    f'preempted={command.PREEMPTED} interrupted={command.INTERRUPTED} lost={command.LOST} '
                     f'max_restarts={FLAGS.slurm_max_restarts}',
                     _step(pod, flags_of_train), WATCH])
   return Plan({str(script): text}, [Command(['sbatch', str(script)])])

@@ -59,13 +59,13 @@ def test_every_process_may_end_at_every_moment(number, victim, phase, whole, tab
   os.kill(process_of(workdir, victim), number)
   done = finish(process)
   seconds = time.monotonic() - begin
-  assert done.returncode == (75 if number == signal.SIGTERM else 1), done.stderr
+  assert done.returncode == (75 if number == signal.SIGTERM else 76), done.stderr
   if number == signal.SIGKILL:
     assert seconds < BOUND_SECONDS
     assert f'process {victim} of {PROCESSES}' in done.stderr and ' lost' in done.stderr, done.stderr
   again = pod(workdir, PROCESSES, *WATCHED)
   assert again.returncode == 3, again.stderr
   same_end(workdir, whole)
-  resumed = [e['resumed']['step'] for e in tapes.read(workdir) if e['event'] == 'process'][-1]
+  resumed = [e for e in tapes.read(workdir) if e['event'] == 'process'][-1]['resumed']['step']
   lost = read_json(workdir / 'record.json')['seconds_by_span'].get('lost', 0.0)
   table.append([number.name, victim, phase, done.returncode, f'{seconds:.1f}', resumed, f'{lost:.1f}', 'yes'])

@@ -112,7 +112,7 @@ def test_where_one_is_killed_the_others_name_it_and_end_and_a_relaunch_resumes(v
   killed = time.monotonic()
   done = finish(process)
   assert time.monotonic() - killed < BOUND_SECONDS
-  assert done.returncode == 1 and f'process {victim} was ended by SIGKILL' in done.stderr
+  assert done.returncode == 76 and f'process {victim} was ended by SIGKILL' in done.stderr
   assert re.search(rf'error: process {victim} of 2 (is )?lost', done.stderr), done.stderr
   done = pod(workdir, 2, *WATCHED)
   assert done.returncode == 3, done.stderr
