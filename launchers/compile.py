@@ -9,14 +9,13 @@ are kept, so a second call only lowers the step again, which takes seconds. Any 
 --config.batch_size=256. TPUs need `pip install -e '.[tpu]'` on Linux; cpu-N needs nothing.
 Exit status: 0 all fits (--sweep: something does), 1 it does not, or another error, 2 wrong flag.
 """
-import collections
 import json
 from pathlib import Path
 
 from absl import flags
 
-from launchers import command, compile_report, roofline, topology
-from launchers.compile_cache import Cache, versions
+from launchers import command, compile_report, compile_steps, topology
+from launchers.compile_cache import Cache
 from scoring.problem import Problem
 from training import config as configs
 
@@ -28,58 +27,6 @@ flags.DEFINE_string('data_dir', '', 'folder of data sets, where shapes depend on
                     'records are taken to be as many as the config says and as long as its longest')
 flags.DEFINE_string('cache_dir', '~/.cache/daybreak/reports', 'keeps the numbers of programs; empty: keeps none')
 flags.DEFINE_string('json', '', 'file to write all numbers to; a list with --sweep')
-LOG_EVERY_STEPS = 100  # launchers.train's default, which bounds the chunks that resident data run in
-
-
-def num_evaluations(target, num_steps: int) -> int:
-  """How often a whole schedule is evaluated."""
-  step = count = 0
-  while step < num_steps:
-    step, count = min(target.next_evaluation(step + 1), num_steps), count + 1
-  return count
-
-
-def programs(task, config, where: topology.Topology, cache: Cache) -> list[roofline.Program]:
-  """The programs of a run's steps, compiled for a topology or known from before."""
-  from input_pipelines.source import Resident
-  from training import chunks
-  from training import mesh as meshes
-  from training import programs as lowering
-  devices = topology.devices(where)
-  mesh, data, micro = meshes.make_mesh(devices), task.data, config.gradient_accumulation_steps
-  state, ids = lowering.abstract_state(task, mesh), [device.id for device in mesh.devices.flat]
-  looped = bool(where.chip) and isinstance(data['train'], Resident)
-  events = (task.target.next_evaluation, chunks.every(LOG_EVERY_STEPS))
-  chunk_steps = max(b - a for a, b in chunks.chunks(0, task.num_steps, *events))
-  steps = collections.Counter(data['train'].shape_at(step) for step in range(task.num_steps))
-  evals = collections.Counter(data['eval'].shape_at(step) for step in range(data['eval'].order.num_steps))
-  lowered = [('train', shape, runs, lowering.lower_train(
-      task, mesh, state, shape=shape, microbatches=micro, chunk_steps=chunk_steps, device_loop=looped))
-      for shape, runs in steps.items()]
-  times = num_evaluations(task.target, task.num_steps)
-  lowered += [('eval', shape, runs * times, lowering.lower_eval(task, mesh, state, shape))
-              for shape, runs in evals.items()]
-  return [roofline.Program(name if shape is None else f'{name} {shape}', runs, micro if name == 'train' else 1,
-                           int(looped and name == 'train'), cache.numbers(low, where, ids))
-          for name, shape, runs, low in lowered]
-
-
-def changes(config, path: str) -> dict:
-  """The fields of a config that differ from those of its file."""
-  before = configs.load(path)
-  return {name: getattr(config, name) for name in vars(config) if getattr(config, name) != getattr(before, name)}
-
-
-def report(config, path: str, where: topology.Topology, data_dir: str, cache: Cache) -> dict:
-  """compile_report.report of one config on one topology."""
-  task = config.make_task(data_dir)
-  return compile_report.report(path, changes(config, path), config.batch_size, task, where,
-                               programs(task, config, where, cache), versions())
-
-
-def came_from(cache: Cache) -> str:
-  kept = f' ({cache.directory})' if cache.directory else ''
-  return f'programs  {cache.compiled} compiled, {cache.read} known from before{kept}'
 
 
 def write_json(value):
@@ -95,26 +42,18 @@ def sweep(config, topologies: list[topology.Topology], data_dir: str, cache: Cac
   made, rows, notes = [], [], []
   for where in topologies:
     try:
-      one = report(config, FLAGS.config, where, data_dir, cache)
+      one = compile_steps.report(config, FLAGS.config, where, data_dir, cache)
     except Problem as problem:
       notes.append(f'{where.name}: {problem}')
       continue
     made.append(one)
     rows.append(compile_report.row(one))
     notes += [compile_report.misfit(one)] if compile_report.misfit(one) else []
-  print(compile_report.markdown(rows) + ''.join(f'\n{note}\n' for note in notes) + f'\n{came_from(cache)}')
+  print(compile_report.markdown(rows) + ''.join(f'\n{note}\n' for note in notes) + f'\n{cache.summary()}')
   write_json(made)
   if not any(one['fits'] for one in made):
     raise Problem('--sweep: it fits on none of these')
   return command.REACHED
-
-
-def prepare_devices(topologies: list[topology.Topology]):
-  """Makes as many CPU devices as the largest cpu-N wants; before jax is used."""
-  import jax
-  cpus = [where.num_devices for where in topologies if not where.chip]
-  if cpus:
-    jax.config.update('jax_num_cpu_devices', max(cpus))
 
 
 def main(argv: list[str], doc: str) -> int:
@@ -133,12 +72,12 @@ def main(argv: list[str], doc: str) -> int:
   configs.define_flags(config)
   command.parse(argv)
   config = configs.from_flags(config)
-  prepare_devices(topologies)
+  compile_steps.prepare_devices(topologies)
   cache, data_dir = Cache(FLAGS.cache_dir), str(Path(FLAGS.data_dir).expanduser()) if FLAGS.data_dir else ''
   if FLAGS.sweep:
     return sweep(config, topologies, data_dir, cache)
-  made = report(config, FLAGS.config, topologies[0], data_dir, cache)
-  print(compile_report.text(made) + came_from(cache), flush=True)
+  made = compile_steps.report(config, FLAGS.config, topologies[0], data_dir, cache)
+  print(compile_report.text(made) + cache.summary(), flush=True)
   write_json(made)
   if wrong := compile_report.misfit(made):
     raise Problem(wrong)

@@ -64,6 +64,10 @@ class Cache:
       self._write(file, made)
     return made
 
+  def summary(self) -> str:
+    kept = f' ({self.directory})' if self.directory else ''
+    return f'programs  {self.compiled} compiled, {self.read} known from before{kept}'
+
   def _write(self, file: Path, made: dict):
     try:
       self.directory.mkdir(parents=True, exist_ok=True)

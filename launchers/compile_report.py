@@ -56,11 +56,15 @@ def between(pair, form=duration) -> str:
   return low if low == high else f'{low} to {high}'
 
 
-def _kinds(program: dict) -> dict[str, str]:
-  """kind -> `2 (51.2 MB)`, of the kinds that there are; `between slices` last."""
+def dollars(usd: float) -> str:
+  return f'{usd:.2f} USD'
+
+
+def _kinds(program: dict) -> dict[str, tuple[int, str]]:
+  """kind -> (count, `51.2 MB, 1 in loops`), of the kinds that there are; `between slices` last."""
   def one(found):
     loops = f', {found["in_loops"]} in loops' if found['in_loops'] else ''
-    return f'{found["count"]} ({found["bytes"] / MB:.1f} MB{loops})'
+    return found['count'], f'{found["bytes"] / MB:.1f} MB{loops}'
   names = {'dcn': 'between slices'}
   return {names.get(kind, kind): one(found) for kind, found in program['collectives_by_kind'].items() if found['count']}
 
@@ -75,7 +79,7 @@ def _cells(program: dict) -> dict[str, str]:
            '  of them in place of arguments': memory['alias'], '  temporaries': memory['temp'],
            '  code': memory['generated_code'], 'FLOPs a device': f'{program["flops"] * program["repeats"] / 1e9:.1f} G',
            'bytes accessed a device': f'{program["bytes_accessed"] * program["repeats"] / 1e9:.2f} GB',
-           **({'collectives': 'none'} if not _kinds(program) else _kinds(program))}
+           **{kind: f'{count} ({more})' for kind, (count, more) in _kinds(program).items()}}
   if 'seconds' in program:
     cells.update({f'  {name} term': duration(seconds) for name, seconds in program['terms_seconds'].items()},
                  **{'time, estimated': between(program['seconds'])})
@@ -100,8 +104,8 @@ def text(made: dict) -> str:
             for row in table]
   if made['estimate']:
     estimate = made['estimate']
-    usd = f', {between(estimate["usd"], lambda x: f"{x:.2f}")} USD ({estimate["price"]["name"]})' if estimate['usd'] else ''
-    lines += ['', f'time to target at most, estimated: {between(estimate["seconds"])}{usd}']
+    lines += ['', f'time to target at most, estimated: {between(estimate["seconds"])}'
+              + (f', {between(estimate["usd"], dollars)} ({estimate["price"]["name"]})' if estimate['usd'] else '')]
   if chip:
     lines += ['', 'assumed:', *(f'  {line}' for line in made['assumptions'])]
   if any(p['repeats'] > 1 for p in made['programs']):
@@ -110,7 +114,7 @@ def text(made: dict) -> str:
 
 
 HEADING = ('model', 'config', 'slice', 'chips', 'TensorCores', 'rows a step (a chip)', 'memory a chip', 'of',
-           'TFLOP a chip', 'accessed a chip', 'collectives a step', 'step', 'whole schedule', 'USD')
+           'TFLOP a chip', 'accessed a chip', 'collectives a step', 'step', 'whole schedule', 'its price')
 
 
 def row(made: dict) -> tuple[str, ...]:
@@ -129,10 +133,9 @@ def row(made: dict) -> tuple[str, ...]:
   estimate = made['estimate']
   return (*fixed, f'{step["flops"] * step["repeats"] / 1e12:.3f}',
           f'{step["bytes_accessed"] * step["repeats"] / 1e9:.1f} GB',
-          ', '.join(f'{count} {kind}'.replace(' (', f' {kind} (', 1).removesuffix(f' {kind}')
-                    for kind, count in _kinds(step).items()) or 'none',
+          ', '.join(f'{count} {kind} ({more})' for kind, (count, more) in _kinds(step).items()) or 'none',
           between(step['seconds']) if estimate else '-', between(estimate['seconds']) if estimate else '-',
-          between(estimate['usd'], lambda x: f'{x:.2f}') if estimate and estimate['usd'] else '-')
+          between(estimate['usd'], dollars) if estimate and estimate['usd'] else '-')
 
 
 def markdown(rows: list[tuple[str, ...]]) -> str:

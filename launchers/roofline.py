@@ -10,11 +10,12 @@ from launchers.topology import Chip, Topology
 from scoring import cost
 
 ASSUMPTIONS = (
-    'a term is work / peak rate of a chip (launchers/chips.csv); a step takes at least its largest term, and its sum if '
-    'nothing overlaps',
+    'a term is work / peak rate of a chip (launchers/chips.csv); a step takes at least its largest term, and their sum '
+    'if nothing overlaps',
     'every FLOP at the bf16 peak; every byte that XLA counts as accessed from HBM, although some stay on the chip',
     'collectives keep every link busy, both ways; a slice without wrap-around links has half of that or less',
-    'the time to target is the whole schedule, an upper bound in steps; input, compilation and checkpoints are left out')
+    'the time to target is the whole schedule, an upper bound in steps; input, compilation and checkpoints are left '
+    'out')
 
 
 @dataclasses.dataclass(frozen=True)
