@@ -39,8 +39,9 @@ def help_wanted(argv: list[str]) -> bool:
 def print_help(doc: str) -> int:
   """Prints what the command does and its own flags."""
   print(doc)
-  for module in ('__main__', sys.argv[0], 'training.config'):
-    for flag in flags.FLAGS.flags_by_module_dict().get(module, ()):
+  for module, defined in flags.FLAGS.flags_by_module_dict().items():
+    ours = module in ('__main__', sys.argv[0]) or module.startswith(('launchers.', 'training.'))
+    for flag in defined if ours else ():
       print(f'  --{flag.name}={flag.default_as_str or flag.default}\n      {flag.help}')
   return REACHED
 

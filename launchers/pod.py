@@ -1,6 +1,6 @@
 """Trains on many machines, or on one as if it were many.
 
-  python -m launchers.pod --cluster=local --num_processes=2 -- --config=references/cifar/configs/digits.py --workdir=runs/pod
+  python -m launchers.pod --cluster=local --num_processes=2 -- --config=FILE --workdir=DIR
   python -m launchers.pod --cluster=slurm --slurm_nodes=2 -- <flags of launchers.train>
   python -m launchers.pod --cluster=gke --gke_topology=... -- <flags of launchers.train>
   python -m launchers.pod --cluster=tpu_vm --tpu_type=v5litepod-16 -- <flags of launchers.train>
@@ -23,7 +23,7 @@ flags.DEFINE_bool('dry_run', False, 'print what would be written and run, and do
 def main(argv: list[str], doc: str) -> int:
   clusters = {name: importlib.import_module(f'launchers.clusters.{name}') for name in CLUSTERS}
   if command.help_wanted(argv):
-    return command.print_help(doc, *(f'launchers.clusters.{name}' for name in CLUSTERS))
+    return command.print_help(doc)
   split = argv.index('--') if '--' in argv else len(argv)
   flags_of_train = argv[split + 1:]
   command.parse(argv[:split])

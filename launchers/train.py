@@ -12,21 +12,21 @@ NOW, STARTED = WallClock(), process_start_seconds()  # before the slow imports: 
 
 import contextlib
 import fcntl
-import importlib.metadata
 import os
-import platform
 import signal
-import subprocess
 import sys
+import traceback
 from pathlib import Path
 
 from absl import flags
 
-from launchers import command, sinks
-from scoring import cost, mlperf, record
+from launchers import command, distributed, sinks
+from launchers.header import header
+from scoring import clocks, mlperf, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 from training import config as configs
+from training.pod import Agreed
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('config', None, 'config file: references/TASK/configs/NAME.py')
@@ -42,65 +42,7 @@ flags.DEFINE_integer('checkpoint_every_steps', None, 'save so often; default: af
 flags.DEFINE_integer('keep_checkpoints', 2, 'how many to keep', lower_bound=1)
 flags.DEFINE_integer('log_every_steps', 100, 'progress between evaluations; 0: none', lower_bound=0)
 flags.DEFINE_string('compilation_cache_dir', '~/.cache/daybreak/programs', 'keeps compiled programs; empty: no cache')
-flags.DEFINE_float('usd_per_hour', None, 'price of the whole machine or cluster; default: from scoring/prices.csv')
-flags.DEFINE_string('price', None, 'name of a row of scoring/prices.csv')
-flags.DEFINE_string('author', '', 'for DAWNBench entries')
-flags.DEFINE_string('author_email', '', 'for DAWNBench entries')
-flags.DEFINE_string('organization', 'unnamed', 'for MLPerf logs')
-flags.DEFINE_string('hardware', '', 'how to name this machine in records; default: as the machine says')
-flags.DEFINE_enum('status', 'onprem', ['cloud', 'onprem', 'preview', 'research'], 'of the machine, for MLPerf')
-flags.DEFINE_enum('division', 'closed', ['closed', 'open'], 'MLPerf\'s division')
 LOCKS, ASKED_TO_STOP = [], []
-PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'daybreak')
-
-
-def versions() -> dict[str, str]:
-  found = {'python': platform.python_version()}
-  for name in PACKAGES:
-    try:
-      found[name] = importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-      found[name] = 'not installed'
-  return found
-
-
-def git(*args: str) -> str | None:
-  """What git says of this checkout; None where there is no git or no checkout."""
-  try:
-    done = subprocess.run(['git', *args], cwd=tapes.ROOT, capture_output=True, text=True)
-  except OSError:
-    return None
-  return done.stdout.strip() if done.returncode == 0 else None
-
-
-def hardware(devices) -> dict:
-  """The machine, as the header of a tape names it."""
-  try:
-    lines = Path('/proc/cpuinfo').read_text().splitlines()
-    cpu = next(line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))
-  except (OSError, StopIteration):
-    cpu = platform.processor() or platform.machine()
-  import jax
-  return {'platform': devices[0].platform, 'device_kind': devices[0].device_kind, 'device_count': len(devices),
-          'process_count': jax.process_count(), 'host': cpu, 'host_cores': len(os.sched_getaffinity(0))
-          if hasattr(os, 'sched_getaffinity') else os.cpu_count()}
-
-
-def header(config, task, devices) -> dict:
-  """What ran: the first line of a tape."""
-  machine, status = hardware(devices), git('status', '--porcelain')
-  return {
-      'tape_version': 1, 'benchmark': task.benchmark, 'model': task.model_name,
-      'target': {'metric': task.target.metric, 'value': task.target.value, 'num_examples': task.target.num_examples},
-      'num_train_examples': task.data['train'].order.num_examples, 'batch_size': config.batch_size,
-      'hyperparameters': {**task.hyperparameters, 'gradient_accumulation_steps': config.gradient_accumulation_steps},
-      'tricks': dict(task.tricks), 'config': configs.to_text(config), 'seed': config.seed, 'command': sys.argv[1:],
-      'git_commit': git('rev-parse', 'HEAD'), 'git_dirty': None if status is None else bool(status),
-      'versions': versions(), 'hardware': machine, 'xla_flags': os.environ.get('XLA_FLAGS', ''),
-      'price': cost.price_for(machine, usd_per_hour=FLAGS.usd_per_hour, name=FLAGS.price),
-      'division': FLAGS.division,
-      'submitter': {'organization': FLAGS.organization, 'author': FLAGS.author, 'author_email': FLAGS.author_email,
-                    'hardware': FLAGS.hardware, 'status': FLAGS.status}}
 
 
 def make_workdir(config) -> Path:
@@ -144,74 +86,105 @@ def set_compilation_cache():
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
-def open_tape(workdir: Path, checkpoints, config, task, devices, imported: float) -> Tape:
-  """The tape of this run, with what this process is and what it resumes from as its next line."""
-  step = checkpoints.latest_step() if checkpoints else None
-  saved = checkpoints.restore_tape(step) if step else ''
-  path = workdir / 'tape.jsonl'
-  kept = path.read_text(encoding='utf-8', errors='replace')
-  if len(kept) < len(saved) and saved.startswith(kept[:kept.rfind('\n') + 1]):
-    record.write_text(path, saved)  # the file lost lines that the checkpoint has
-  tape = Tape(path, now=NOW)
+def open_tape(workdir: Path, restored, checkpoints, config, task, devices, imported: float, pod) -> Tape:
+  """The tape of this run, with what this process is and what it resumes from as its next line.
+
+  Process 0 keeps the file; the others remember what the checkpoint has of it, all that the loop goes by.
+  """
+  saved = restored.tape if restored else ''
+  if pod.index:
+    tape = Tape(text=saved, now=NOW)
+  else:
+    path = workdir / 'tape.jsonl'
+    kept = path.read_text(encoding='utf-8', errors='replace')
+    if len(kept) < len(saved) and saved.startswith(kept[:kept.rfind('\n') + 1]):
+      record.write_text(path, saved)  # the file lost lines that the checkpoint has
+    tape = Tape(path, now=NOW)
   resumed = None
   if tape.events:
     command.check_config(tape.events[0]['config'], config, checkpoints.directory if checkpoints else workdir)
     if not tape.text().startswith(saved):
-      raise Problem(f'{workdir}: the checkpoint of step {step} is not of this tape; name another --workdir')
-    resumed = {'step': step or 0, 'line': len(saved.splitlines()) or 1}
+      raise Problem(f'{workdir}: the checkpoint of step {restored.step} is not of this tape; name another --workdir')
+    resumed = {'step': restored.step if restored else 0, 'line': len(saved.splitlines()) or 1}
   before = tape.events[-1]['time'] if tape.events else 0.0
   started = max(STARTED, before)
   process = tape.event('process', time=started, **header(config, task, devices), resumed=resumed)
   tape.event('import', time=started, edge='start')
   tape.event('import', time=max(imported, started), edge='stop')
   with tape.span('init', start=max(imported, started)):
-    progress = sinks.Progress(task.num_steps, tape.events[0]['target'])
-    tape.attach(mlperf.LiveLog(workdir / 'result_0.txt', tape.events), progress,
-                *sinks.tensorboard(workdir / 'tensorboard'))
-    progress(process)
+    if not pod.index:
+      progress = sinks.Progress(task.num_steps, tape.events[0]['target'])
+      tape.attach(mlperf.LiveLog(workdir / 'result_0.txt', tape.events), progress,
+                  *sinks.tensorboard(workdir / 'tensorboard'))
+      progress(process)
   return tape
 
 
-def train(config, workdir: Path) -> int:
-  """One run, from here to its records; the exit status."""
-  from training import checkpoint, loop
+def set_up(config, workdir: Path, pod):
+  """(mesh, task, checkpoints or None, the newest checkpoint's Restored or None), alike in all processes."""
+  from training import checkpoint, programs
   from training import mesh as meshes
-  imported = NOW()
   set_compilation_cache()
-  mesh, task = meshes.make_mesh(), config.make_task(os.path.expanduser(FLAGS.data_dir))
-  checkpoints = checkpoint.Checkpoints(FLAGS.checkpoint_dir or workdir / 'checkpoints', FLAGS.keep_checkpoints) \
-      if FLAGS.checkpoints else None
-  tape = open_tape(workdir, checkpoints, config, task, list(mesh.devices.flat), imported)
+  distributed.check_alike(pod, config)
+  mesh, task = meshes.make_mesh(), pod.check(lambda: config.make_task(os.path.expanduser(FLAGS.data_dir)))
+  distributed.check_data_alike(pod, task)
+  if not FLAGS.checkpoints:
+    return mesh, task, None, None
+  directory = FLAGS.checkpoint_dir or workdir.absolute() / 'checkpoints'
+  distributed.check_shared(pod, directory)
+  checkpoints = checkpoint.Checkpoints(directory, FLAGS.keep_checkpoints)
+  return mesh, task, checkpoints, checkpoints.restore_newest(programs.abstract_state(task, mesh), pod.agree)
+
+
+def train(config, workdir: Path, pod) -> int:
+  """One run, from here to its records; the exit status."""
+  from training import loop
+  imported = NOW()
+  mesh, task, checkpoints, restored = set_up(config, workdir, pod)
+  tape = pod.check(lambda: open_tape(workdir, restored, checkpoints, config, task, list(mesh.devices.flat), imported,
+                                     pod))
+  pod.watch(tape)
   cadence = loop.Cadence(FLAGS.log_every_steps, FLAGS.checkpoint_every_steps, profile_range(task.num_steps),
                          str(workdir / 'profile'))
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, stop_and_save)
   try:
-    loop.run(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence,
-             preempted=lambda: bool(ASKED_TO_STOP))
+    loop.run(task, config, mesh, tape, state=restored and restored.state, checkpoints=checkpoints, cadence=cadence,
+             pod=pod)
     status = 'complete'
   except loop.Preempted as stopped:
     kept = f'saved at step {stopped.args[0]}' if checkpoints and stopped.args[0] else 'nothing to save'
     status = 'interrupted' if signal.SIGINT in ASKED_TO_STOP else 'preempted'
     tape.deliver()  # what is to be seen of the last steps comes before this line
-    print(f'{status}, {kept}; the same command {"resumes" if stopped.args[0] else "begins again"}', file=sys.stderr)
+    if not pod.index:
+      print(f'{status}, {kept}; the same command {"resumes" if stopped.args[0] else "begins again"}', file=sys.stderr)
   except Problem as problem:
-    with contextlib.suppress(Problem):  # what can still be written; the first problem is the one to tell
-      checkpoints and checkpoints.close()
+    if pod.count == 1:
+      with contextlib.suppress(Problem):  # what can still be written; the first problem is the one to tell
+        checkpoints and checkpoints.close()
     with contextlib.suppress(Problem):
       tape.deliver()
       tape.event('exit', status='failed', reason=str(problem))
-      record.write(tape.events, workdir)
+      if not pod.index:
+        record.write(tape.events, workdir)
     raise
   if checkpoints:
     with tape.span('checkpoint'):
       checkpoints.close()
   tape.deliver()
   tape.event('exit', status=status)
+  return end(tape.events, workdir, status, pod)
+
+
+def end(events, workdir: Path, status: str, pod) -> int:
+  """Writes the records, in process 0; the exit status."""
   if status != 'complete':
-    record.write(tape.events, workdir)
+    if not pod.index:
+      record.write(events, workdir)
     return command.INTERRUPTED if status == 'interrupted' else command.PREEMPTED
-  return write_records(tape.events, workdir)
+  if pod.index:
+    return command.REACHED if clocks.reached(events) else command.NOT_REACHED
+  return write_records(events, workdir)
 
 
 def stop_and_save(number, frame):
@@ -234,23 +207,53 @@ def write_records(events, workdir: Path) -> int:
   return command.REACHED if made['reached'] else command.NOT_REACHED
 
 
-def evaluate(config, workdir: Path) -> int:
+def evaluate(config, workdir: Path, pod) -> int:
   """Evaluates the latest checkpoint and prints its metrics as JSON."""
   import json
 
-  from training import checkpoint, loop
-  from training import mesh as meshes
-  set_compilation_cache()
-  checkpoints = checkpoint.Checkpoints(FLAGS.checkpoint_dir or workdir / 'checkpoints', FLAGS.keep_checkpoints)
-  step = checkpoints.latest_step()
-  if not step:
-    raise Problem(f'{checkpoints.directory}: no checkpoint to evaluate; train first')
-  saved = tapes.parse(checkpoints.restore_tape(step))
-  command.check_config(saved[0]['config'], config, checkpoints.directory)
-  metrics, counted = loop.evaluate_checkpoint(config.make_task(os.path.expanduser(FLAGS.data_dir)), config,
-                                              meshes.make_mesh(), checkpoints, step)
-  print(json.dumps({'step': step, 'num_evaluated': counted, **metrics}))
+  from training import loop
+  mesh, task, _, restored = set_up(config, workdir, pod)
+  if restored is None:
+    raise Problem(f'{FLAGS.checkpoint_dir or workdir / "checkpoints"}: no checkpoint to evaluate; train first')
+  command.check_config(tapes.parse(restored.tape)[0]['config'], config, workdir)
+  metrics, counted = loop.evaluate(task, config, mesh, restored.state)
+  if not pod.index:
+    print(json.dumps({'step': restored.step, 'num_evaluated': counted, **metrics}))
   return command.REACHED
+
+
+def one_run(config, pod) -> int:
+  """Trains, or evaluates, or shows what is complete already; the exit status."""
+  workdir = Path(FLAGS.workdir).expanduser()
+  pod.check(lambda: None if pod.index else make_workdir(config))
+  if FLAGS.eval_only:
+    return evaluate(config, workdir, pod)
+  events = [] if pod.index else tapes.read(workdir)
+  if pod.first_says(bool(events) and record.status(events) == 'complete'):
+    if pod.index:
+      return command.REACHED
+    print('this run is complete; its records:')
+    return write_records(events, workdir)
+  return train(config, workdir, pod)
+
+
+def together(config, pod) -> int:
+  """`one_run`, with the other processes told how this one ends; the exit status."""
+  try:
+    status = one_run(config, pod)
+  except Agreed:
+    pod.leave()
+    raise
+  except Problem as problem:
+    pod.fail(str(problem))
+    raise
+  except Exception as error:
+    pod.explain(error)
+    traceback.print_exc()
+    pod.fail(f'{type(error).__name__}: {error}')
+    raise
+  pod.leave()
+  return status
 
 
 def main(argv: list[str], doc: str) -> int:
@@ -273,17 +276,13 @@ def main(argv: list[str], doc: str) -> int:
   if FLAGS.runs > 1 and FLAGS.eval_only:
     command.fail('--eval_only looks at one run: leave --runs out and name its workdir')
     return command.USAGE
+  if FLAGS.runs > 1 and FLAGS.distributed:
+    command.fail('--runs begins one run after the other by itself: in a pod, launch each run, with its own --workdir')
+    return command.USAGE
   if FLAGS.runs > 1:
     from launchers import many
     return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:], ASKED_TO_STOP)
-  workdir = make_workdir(config)
-  if FLAGS.eval_only:
-    return evaluate(config, workdir)
-  events = tapes.read(workdir)
-  if events and record.status(events) == 'complete':
-    print('this run is complete; its records:')
-    return write_records(events, workdir)
-  return train(config, workdir)
+  return together(config, distributed.pod(ASKED_TO_STOP))
 
 
 if __name__ == '__main__':

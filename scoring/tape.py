@@ -13,6 +13,7 @@ import json
 import math
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -118,6 +119,7 @@ class Tape:
     self.sinks = []
     self._file = None
     self._open_span = None
+    self._lock = threading.Lock()  # a pod's watch records from a thread of its own
     if path is not None:
       try:
         _refuse_device(path)
@@ -147,8 +149,13 @@ class Tape:
     """Appends one event and returns it; `depth` is how many callers up the source line to record is."""
     frame = sys._getframe(depth)
     where = os.path.relpath(frame.f_code.co_filename, ROOT)
-    event = {'event': name, 'time': round(self.now() if time is None else time, 6), 'file': where,
-             'line': frame.f_lineno, **fields}
+    with self._lock:
+      event = {'event': name, 'time': round(self.now() if time is None else time, 6), 'file': where,
+               'line': frame.f_lineno, **fields}
+      self._write(event)
+    return event
+
+  def _write(self, event: dict):
     text = json.dumps(event, allow_nan=False) + '\n'
     if self._file is not None:
       try:
@@ -159,7 +166,6 @@ class Tape:
                       'command again: it resumes from the last checkpoint') from None
     self._lines.append(text)
     self.events.append(event)
-    return event
 
   @contextlib.contextmanager
   def span(self, name: str, *, start: float | None = None, **fields):

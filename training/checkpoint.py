@@ -2,14 +2,26 @@
 import hashlib
 import logging
 import shutil
+import sys
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from scoring import tape as tapes
 from scoring.problem import Problem
+from training import mesh as meshes
+from training.step import checksums
 
 OVERHEAD_BYTES = 2**18  # beside its arrays: some 30 small files, a block or more each, while it is being written
+
+
+class Restored(NamedTuple):
+  """A checkpoint as it was saved: the state after `step` updates, and the tape's text until then."""
+  step: int
+  state: Any
+  tape: str
 
 
 class Checkpoints:
@@ -39,8 +51,8 @@ class Checkpoints:
   def latest_step(self) -> int | None:
     return self._manager.latest_step()
 
-  def save(self, state, tape: tapes.Tape):
-    """Saves `state` with the tape so far; waits for the save before it, not for this one.
+  def save(self, state, tape: tapes.Tape, sums):
+    """Saves `state` with its checksums and the tape so far; waits for the save before it, not for this one.
 
     Raises:
       Problem: the disk is full or gone; older checkpoints stay.
@@ -48,10 +60,11 @@ class Checkpoints:
     ocp, step = self._ocp, int(jax.device_get(state.step))
     self._guard(tape.sync)
     self.wait()
-    size = sum(x.nbytes for x in jax.tree.leaves(state)) + len(tape.text())
+    text = tape.text()
+    size = sum(x.nbytes for x in jax.tree.leaves(state)) + len(text)
     self._guard(lambda: self._check_space(size))
     items = ocp.args.Composite(state=ocp.args.StandardSave(state),
-                               tape=ocp.args.JsonSave({'text': tape.text()}))
+                               tape=ocp.args.JsonSave({'text': text, 'text_sha256': _digest(text), 'checksums': sums}))
     self._guard(lambda: self._manager.save(step, args=items))
 
   def _check_space(self, size: int):
@@ -61,19 +74,66 @@ class Checkpoints:
       if free < size + OVERHEAD_BYTES:
         self._fail(f'No space left: {free:,} bytes free, {size + OVERHEAD_BYTES:,} needed')
 
-  def restore_tape(self, step: int) -> str:
-    """The tape's text as it was when the checkpoint of `step` was made."""
-    ocp = self._ocp
-    saved = self._guard_read(lambda: self._manager.restore(step, args=ocp.args.Composite(tape=ocp.args.JsonRestore())),
-                             step)
-    return saved['tape']['text']
+  def restore_newest(self, spec, agree: Callable[[str | None], str | None] = lambda found: found) -> Restored | None:
+    """The newest checkpoint that is whole, on whatever mesh it was made; None where there is none at all.
 
-  def restore_state(self, step: int, spec):
-    """The state of `step`, whatever mesh it was saved from; `spec`: its shapes, with the shardings to restore to."""
+    One that is damaged is told, set aside as `DIRECTORY/damaged/STEP`, and the one before it is taken.
+
+    Args:
+      spec: shapes of the state, with the shardings to restore to.
+      agree: what this process found wrong, or None -> what any process found wrong; restoring is done by all alike.
+
+    Raises:
+      Problem: there are checkpoints, and none of them is whole.
+    """
+    damaged = []
+    for step in sorted(self._manager.all_steps(), reverse=True):
+      try:
+        found, problem = self._restore(step, spec), None
+      except Exception as error:  # whatever orbax, tensorstore or json make of damaged files
+        found, problem = None, _reason(error)
+      problem = agree(problem)
+      if problem is None:
+        self._set_aside(damaged, agree)
+        return found
+      damaged.append(step)
+      print(f'{self.directory}: the checkpoint of step {step} is damaged ({problem}); trying the one before',
+            file=sys.stderr, flush=True)
+    if damaged:
+      raise Problem(f'{self.directory}: no checkpoint is whole (see above); restore one from a copy, or begin again in '
+                    'another --workdir')
+    return None
+
+  def _restore(self, step: int, spec) -> Restored:
+    """The checkpoint of `step`, its checksums compared."""
     ocp = self._ocp
-    saved = self._guard_read(
-        lambda: self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(spec))), step)
-    return saved['state']
+    saved = self._manager.restore(step, args=ocp.args.Composite(
+        tape=ocp.args.JsonRestore(), state=ocp.args.StandardRestore(spec)))
+    tape = saved['tape']
+    if (jax.device_get(jax.jit(checksums)(saved['state'])).tolist() != tape['checksums'] or
+        _digest(tape['text']) != tape['text_sha256']):
+      raise Problem('its checksums differ')
+    return Restored(step, saved['state'], tape['text'])
+
+  def _set_aside(self, damaged: list[int], agree):
+    """Moves the checkpoints of these steps out of the way of those that will be made again."""
+    if not damaged:
+      return
+    problem = None
+    if jax.process_index() == 0:
+      try:
+        (self.directory / 'damaged').mkdir(exist_ok=True)
+        for step in damaged:
+          target = self.directory / 'damaged' / str(step)
+          if target.exists():
+            target.rmtree()
+          (self.directory / str(step)).rename(target)
+      except Exception as error:
+        problem = _reason(error)
+    problem = agree(problem)
+    if problem:
+      raise Problem(f'{self.directory}: cannot move the damaged checkpoints aside ({problem}); do it by hand')
+    self._manager.reload()
 
   def wait(self) -> int | None:
     """The latest step, once all that was saved is on disk; raises Problem if it could not be."""
@@ -97,12 +157,9 @@ class Checkpoints:
     raise Problem(f'{self.directory}: cannot save a checkpoint ({reason}); {left}; free space, then run the same '
                   'command again')
 
-  def _guard_read(self, action, step):
-    try:
-      return action()
-    except Exception as error:
-      raise Problem(f'{self.directory}: cannot restore the checkpoint of step {step} ({_reason(error)}); '
-                    f'remove {self.directory / str(step)} to resume from the one before') from error
+
+def _digest(text: str) -> str:
+  return hashlib.sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()
 
 
 def _reason(error: BaseException) -> str:
@@ -119,7 +176,7 @@ def _reason(error: BaseException) -> str:
 def sha256(tree) -> str:
   """Digest of every array of a tree by path, type, shape and bytes, in the order of the paths: equal means bitwise."""
   digest = hashlib.sha256()
-  leaves = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))[0]
+  leaves = jax.tree_util.tree_flatten_with_path(meshes.whole(tree))[0]
   for path, x in sorted((jax.tree_util.keystr(path), np.asarray(x)) for path, x in leaves):
     digest.update(f'{path} {x.dtype} {x.shape}\n'.encode() + np.ascontiguousarray(x).tobytes())
   return digest.hexdigest()

@@ -23,6 +23,7 @@ from training.checkpoint import Checkpoints, sha256
 from training.chunks import NEVER, Cadence, chunks, every
 from training.config import Config
 from training.evaluation import IN_FLIGHT, exact_metrics, outputs
+from training.pod import Pod
 from training.programs import Programs, cache_counter, compile_all, imported
 from training.step import State
 from training.task import Task
@@ -32,9 +33,9 @@ class Loop:
   """One run of one task; `run` below is the way in."""
 
   def __init__(self, task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoints | None,
-               cadence: Cadence, preempted: Callable[[], bool], device_loop: bool | None):
+               cadence: Cadence, pod: Pod, device_loop: bool | None):
     self.task, self.config, self.mesh, self.tape = task, config, mesh, tape
-    self.checkpoints, self.cadence, self.preempted = checkpoints, cadence, preempted
+    self.checkpoints, self.cadence, self.pod = checkpoints, cadence, pod
     self.seed = np.uint32(config.seed)
     self.on_cpu = mesh.devices.flat[0].platform == 'cpu'
     self.device_loop = not self.on_cpu if device_loop is None else device_loop
@@ -65,12 +66,10 @@ class Loop:
       result.update(program_sha256=self.programs.fingerprint(), **cache())
     return self.programs
 
-  def start(self, step: int) -> State:
-    """The state of `step`: fresh, or restored."""
-    with self.tape.span('init', step=step):
-      if not step:
-        return jax.block_until_ready(imported(self.task, self.programs.init(self.seed)))
-      return jax.block_until_ready(self.checkpoints.restore_state(step, self.programs.state_spec))
+  def start(self) -> State:
+    """The state before the first step."""
+    with self.tape.span('init', step=0):
+      return jax.block_until_ready(imported(self.task, self.programs.init(self.seed)))
 
   def load(self, state: State) -> State:
     """Brings resident data onto the devices, and sets the model up from data where the task wants it."""
@@ -142,7 +141,7 @@ class Loop:
       in_flight.append(loss)
       if len(in_flight) > IN_FLIGHT:
         in_flight.popleft().block_until_ready()
-      if self.preempted():
+      if self.pod.preempted():
         break
     return carry, step + 1, self.inputs.wait_seconds - waited
 
@@ -173,8 +172,12 @@ class Loop:
     """(metric -> value, examples counted) of `state`."""
     data = self.task.data['eval']
     with self.feed('eval', 0, data.order.num_steps) as feed:
-      programs = (self.programs.eval[data.shape_at(step)] for step in range(data.order.num_steps))
+      programs = (self._eval_program(data.shape_at(step)) for step in range(data.order.num_steps))
       return exact_metrics(self.task, outputs(state, programs, feed))
+
+  def _eval_program(self, shape):
+    self.pod.tick()
+    return self.programs.eval[shape]
 
   # -- saving
 
@@ -184,15 +187,16 @@ class Loop:
       return
     with self.tape.span('checkpoint', step=step):
       if self.checkpoints.latest_step() != step:
-        if not bool(self.programs.finite(state)):
+        finite, sums = jax.device_get(self.programs.inspect(state))
+        if not finite:
           raise Problem(f'the state is not finite at step {step}: training has diverged; checkpoints before it are '
                         'kept; lower the learning rate or look at the data, and use another --workdir')
-        self.checkpoints.save(state, self.tape)
+        self.checkpoints.save(state, self.tape, sums.tolist())
       if wait or self.on_cpu:  # writing in the background would take the cores, and the clocks, of training
         self.checkpoints.wait()
 
   def stop_if_preempted(self, state: State, step: int):
-    if self.preempted():
+    if self.pod.preempted():
       self.save(state, step, wait=True)
       raise Preempted(step)
 
@@ -250,15 +254,15 @@ class Preempted(Exception):
   """The run was asked to stop; it has saved itself at step `args[0]` where checkpoints are kept."""
 
 
-def run(task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoints | None = None,
-        cadence: Cadence | None = None, preempted: Callable[[], bool] = lambda: False,
+def run(task: Task, config: Config, mesh, tape: Tape, *, state: State | None = None,
+        checkpoints: Checkpoints | None = None, cadence: Cadence | None = None, pod: Pod | None = None,
         device_loop: bool | None = None) -> State:
   """Trains `task` until its target or the end of its schedule, and records all of it on `tape`.
 
-  The tape's last process event says where to start: at step 0, or at `resumed['step']` from `checkpoints`.
-
   Args:
-    preempted: asked between steps; once true, the run saves itself and raises Preempted.
+    state: where to go on from, restored from a checkpoint, as the tape's last process event says; None: from step 0.
+    pod: the processes that train as one, asked between steps whether to stop: then the run saves itself and raises
+      Preempted; None: this one, which goes on.
     device_loop: run resident chunks inside one compiled loop; by default on accelerators only.
 
   Returns:
@@ -266,14 +270,13 @@ def run(task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoint
 
   Raises:
     Problem: training diverged, an evaluation was not exact, or the data or the disk ended.
-    Preempted: `preempted` said so.
+    Preempted: the pod said so.
   """
-  loop = Loop(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence or Cadence(), preempted=preempted,
+  loop = Loop(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence or Cadence(), pod=pod or Pod(),
               device_loop=device_loop)
-  process = [e for e in tape.events if e['event'] == 'process'][-1]
-  step = (process.get('resumed') or {'step': 0})['step']
   loop.compile()
-  state = loop.start(step)
+  state = loop.start() if state is None else state
+  step = int(jax.device_get(state.step))
   if not any(e['event'] == 'run_start' for e in tape.events):
     tape.event('run_start', step=step)
   state = loop.load(state)
@@ -284,10 +287,8 @@ def run(task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoint
       loop.stop_profile()
 
 
-def evaluate_checkpoint(task: Task, config: Config, mesh, checkpoints: Checkpoints,
-                        step: int) -> tuple[dict[str, float], int]:
-  """(metric -> value, examples counted) of the checkpoint of `step`; records nothing."""
-  loop = Loop(task, config, mesh, Tape(), checkpoints=checkpoints, cadence=Cadence(), preempted=lambda: False,
-              device_loop=None)
+def evaluate(task: Task, config: Config, mesh, state: State) -> tuple[dict[str, float], int]:
+  """(metric -> value, examples counted) of `state`; records nothing."""
+  loop = Loop(task, config, mesh, Tape(), checkpoints=None, cadence=Cadence(), pod=Pod(), device_loop=None)
   loop.compile()
-  return loop.metrics(loop.load(loop.start(step)))
+  return loop.metrics(loop.load(state))

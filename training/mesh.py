@@ -1,20 +1,30 @@
-"""Where arrays live: one mesh axis over all devices, rows of a batch split along it, everything else on each."""
+"""Where arrays live: rows of a batch split over all devices, everything else on each."""
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from scoring.problem import Problem
 
-AXIS = 'data'
+AXIS, SLICES = 'data', 'slice'
 
 
 def make_mesh(devices=None) -> Mesh:
-  """A mesh of all devices of all processes (or of those given) along the axis `data`.
+  """A mesh of all devices, or of those given: along `data`, or, of several slices, along `slice` and `data`.
 
-  Auto axes are asked for by name: jax.make_mesh now defaults to explicit ones, under which Linen's nn.Embed fails.
+  Devices stand in the order of their slices and processes, so that a process holds one block of consecutive rows, and
+  row order does not depend on how many there are. jax.make_mesh would order them by their links, which an all-reduce
+  over all of them does not ask for. Auto axes by name: its default is explicit ones, under which nn.Embed fails.
+
+  Raises:
+    Problem: slices of different sizes.
   """
-  devices = jax.devices() if devices is None else devices
-  return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+  slice_of = lambda device: getattr(device, 'slice_index', None) or 0
+  devices = sorted(jax.devices() if devices is None else devices, key=lambda d: (slice_of(d), d.process_index, d.id))
+  count = len(set(map(slice_of, devices)))
+  if len(devices) != count * sum(slice_of(d) == slice_of(devices[0]) for d in devices):
+    raise Problem(f'{len(devices)} devices in {count} slices of different sizes; use slices of one size')
+  names, shape = ((SLICES, AXIS), (count, -1)) if count > 1 else ((AXIS,), -1)
+  return Mesh(np.array(devices).reshape(shape), names, axis_types=(AxisType.Auto,) * len(names))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -23,8 +33,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def by_row(mesh: Mesh, axis: int = 0) -> NamedSharding:
-  """Rows, along `axis`, in contiguous blocks over the devices."""
-  return NamedSharding(mesh, PartitionSpec(*[None] * axis, AXIS))
+  """Rows, along `axis`, in contiguous blocks over all devices."""
+  return NamedSharding(mesh, PartitionSpec(*[None] * axis, mesh.axis_names))
 
 
 def check_divides(mesh: Mesh, batch_size: int, microbatches: int = 1, name: str = 'batch_size'):
@@ -49,10 +59,23 @@ def place_rows(batch, sharding: NamedSharding):
 
 
 def spread(tree, mesh: Mesh):
-  """The same shapes and types, each split over the devices along its first dimension that divides evenly, if any."""
+  """The same shapes and types, each split over a slice's devices along its first dimension that divides evenly, if any.
+
+  Each slice holds all of it: between slices the network is slower.
+  """
   def one(x):
-    axis = next((axis for axis, size in enumerate(x.shape) if size % mesh.size == 0), None)
-    return abstract(x, replicated(mesh) if axis is None else by_row(mesh, axis))
+    axis = next((axis for axis, size in enumerate(x.shape) if size % mesh.shape[AXIS] == 0), None)
+    spec = PartitionSpec() if axis is None else PartitionSpec(*[None] * axis, AXIS)
+    return abstract(x, NamedSharding(mesh, spec))
+  return jax.tree.map(one, tree)
+
+
+def whole(tree):
+  """The arrays of a tree on this host, numpy, also those of which other processes hold parts."""
+  def one(x):
+    if isinstance(x, jax.Array) and not (x.is_fully_addressable or x.is_fully_replicated):
+      x = jax.jit(lambda y: y, out_shardings=replicated(x.sharding.mesh))(x)
+    return np.asarray(x)
   return jax.tree.map(one, tree)
 
 

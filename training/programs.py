@@ -18,7 +18,7 @@ from input_pipelines.source import Resident
 from scoring.problem import Problem
 from training import mesh as meshes
 from training.chunks import NEVER
-from training.step import all_finite, init_state, make_eval_step, make_train_step
+from training.step import init_state, inspect, make_eval_step, make_train_step
 from training.task import Task
 
 SCALAR = jax.ShapeDtypeStruct((), jnp.int32)
@@ -34,7 +34,7 @@ class Programs:
     data_init: (state, sample) -> state, or None.
     train: shape -> (carry, input..., seed) -> (carry, loss), where carry = (state, totals).
     eval: shape -> (state, input...) -> outputs, on every process whole.
-    finite: state -> bool scalar.
+    inspect: state -> (whether it is finite, bool scalar; its checksums, uint32 [leaves]).
     state_spec: shapes of the state.
     zero_totals: what a chunk's totals start from, on the host.
     device_loop: whether `train` runs a range of steps, (carry, arrays, rows, start, stop, seed), or one.
@@ -43,7 +43,7 @@ class Programs:
   data_init: Callable | None
   train: Mapping[Any, Callable]
   eval: Mapping[Any, Callable]
-  finite: Callable
+  inspect: Callable
   state_spec: Any
   zero_totals: Any
   device_loop: bool
@@ -140,9 +140,8 @@ def abstract_sums(task: Task, mesh, shape, microbatches: int, state):
 
 
 def abstract_state(task: Task, mesh):
-  """Shapes, types and places of the state; touches no data."""
-  everywhere = meshes.replicated(mesh)
-  state = meshes.abstract(jax.eval_shape(functools.partial(init_state, task), SEED), everywhere)
+  """Shapes and shardings of a run's state."""
+  state = meshes.abstract(jax.eval_shape(functools.partial(init_state, task), SEED), meshes.replicated(mesh))
   if task.shard_optimizer_state:  # its update is then computed in parts too: Xu et al., arXiv 2004.13336
     state = dataclasses.replace(state, opt_state=meshes.spread(state.opt_state, mesh))
   return state
@@ -197,7 +196,7 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
                          out=placed) if task.init_from_data else None,
       train={shape: lowered.compile() for shape, lowered in steps.items()},
       eval={shape: lowered.compile() for shape, lowered in evals.items()},
-      finite=compiled(all_finite, state), state_spec=state,
+      inspect=compiled(inspect, state), state_spec=state,
       zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals), np.int32(NEVER)),
       device_loop=device_loop and isinstance(train, Resident))
 

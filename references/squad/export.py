@@ -4,21 +4,18 @@
 
 Takes the latest checkpoint of the run; needs no data.
 """
-import functools
 import sys
 from pathlib import Path
 
 import jax
-import numpy as np
 from absl import app, flags
 
 from references.squad import bert_task, weights
 from scoring import tape as tapes
 from scoring.problem import Problem
-from training import checkpoint
+from training import checkpoint, programs
 from training import config as configs
 from training import mesh as meshes
-from training.step import init_state
 
 FLAGS = flags.FLAGS
 
@@ -30,19 +27,19 @@ def export(workdir: Path, output: Path) -> int:
     Problem: no checkpoint there, or not one of a BERT; the file cannot be written.
   """
   folder = workdir / 'checkpoints'
-  checkpoints = checkpoint.Checkpoints(folder) if folder.is_dir() else None
-  step = checkpoints and checkpoints.latest_step()
-  if not step:
+  if not folder.is_dir():
     raise Problem(f'--workdir={workdir}: no checkpoint there; name the folder of a run of BERT')
-  text = tapes.parse(checkpoints.restore_tape(step))[0]['config']
+  events = tapes.read(workdir)
   try:
-    config = configs.from_text(bert_task.Config, text)
-  except TypeError:
+    config = configs.from_text(bert_task.Config, events[0]['config'])
+  except (IndexError, TypeError):
     raise Problem(f'--workdir={workdir}: is not a run of BERT; name one of bert_base.py or bert_large.py') from None
-  spec = jax.eval_shape(functools.partial(init_state, config.make_task('')), np.uint32(0))
-  spec = meshes.abstract(spec, meshes.replicated(meshes.make_mesh()))
-  weights.save(output, jax.device_get(checkpoints.restore_state(step, spec).params))
-  return step
+  spec = programs.abstract_state(config.make_task(''), meshes.make_mesh())
+  restored = checkpoint.Checkpoints(folder).restore_newest(spec)
+  if restored is None:
+    raise Problem(f'--workdir={workdir}: no checkpoint there; name the folder of a run of BERT')
+  weights.save(output, jax.device_get(restored.state.params))
+  return restored.step
 
 
 def main(_):

@@ -1,17 +1,30 @@
 """The core against toy tasks that use every seam: a later reference must need no edit of it."""
 import dataclasses
+import shutil
 import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from input_pipelines.source import Once, Shuffled
 from references.cifar.task import Config as DigitsConfig
 from scoring import clocks
 from scoring.problem import Problem
-from tests.training.toys import Buckets, Line, Seams, StreamedLine, ToyConfig, assert_close, assert_same, begin, train
+from tests.training.toys import (
+  Buckets,
+  Line,
+  Seams,
+  StoppedAfter,
+  StreamedLine,
+  ToyConfig,
+  assert_close,
+  assert_same,
+  begin,
+  train,
+)
 from training import checkpoint, loop, mesh, programs, step
 from training.loop import Cadence, chunks, every
 from training.task import Target
@@ -221,10 +234,11 @@ def test_training_stops_at_the_first_hit_or_goes_on_to_the_end():
 
 def resume(task, config, tape, checkpoints, **options):
   """Continues from the latest checkpoint with a new tape that begins with the old one's text."""
-  latest = checkpoints.latest_step()
-  saved = checkpoints.restore_tape(latest)
-  resumed = {'step': latest, 'line': saved.count('\n')}
-  return train(task, config, tape=begin(task, text=tape.text(), resumed=resumed), checkpoints=checkpoints, **options)
+  devices = options.get('devices', 1)
+  restored = checkpoints.restore_newest(programs.abstract_state(task, mesh.make_mesh(jax.devices()[:devices])))
+  resumed = {'step': restored.step, 'line': restored.tape.count('\n')}
+  return train(task, config, tape=begin(task, text=tape.text(), resumed=resumed), state=restored.state,
+               checkpoints=checkpoints, **options)
 
 
 @pytest.mark.parametrize('kind', [Line, Seams, Buckets])
@@ -232,13 +246,13 @@ def resume(task, config, tape, checkpoints, **options):
 def test_preempted_in_the_middle_of_a_chunk_ends_the_same(kind, device_loop, tmp_path):
   config = ToyConfig()
   whole, whole_tape = train(kind(config), config, device_loop=device_loop)
-  task, asked = kind(config), []
+  task = kind(config)
   tape = begin(task)
   kept = checkpoint.Checkpoints(tmp_path)
   asks = 2 if device_loop and kind is not Buckets else 13  # a device loop is asked between chunks only
   with pytest.raises(loop.Preempted):
     train(task, config, tape=tape, checkpoints=kept, device_loop=device_loop,
-          preempted=lambda: asked.append(1) or len(asked) > asks)
+          pod=StoppedAfter(asks))
   state, tape = resume(kind(config), config, tape, kept, device_loop=device_loop)
   assert_same(whole, state)
   ends = [[e['metrics'] for e in clocks.evaluations(t.events)] for t in (whole_tape, tape)]
@@ -250,12 +264,107 @@ def test_preempted_in_the_middle_of_a_chunk_ends_the_same(kind, device_loop, tmp
 def test_a_checkpoint_restores_on_another_number_of_devices(tmp_path):
   config = ToyConfig()
   whole, _ = train(Seams(config), config)
-  task, asked = Seams(config), []
+  task = Seams(config)
   tape, kept = begin(task), checkpoint.Checkpoints(tmp_path)
   with pytest.raises(loop.Preempted):
-    train(task, config, tape=tape, checkpoints=kept, preempted=lambda: asked.append(1) or len(asked) > 13)
+    train(task, config, tape=tape, checkpoints=kept, pod=StoppedAfter(13))
   state, _ = resume(Seams(config), config, tape, kept, devices=8)
   assert_close(whole, state)
+
+
+def damage(folder, how):
+  """Makes a checkpoint unreadable in one of the ways that disks and crashes do."""
+  files = sorted((p for p in folder.rglob('*') if p.is_file()), key=lambda p: p.stat().st_size)
+  largest = files[-1]
+  data = largest.read_bytes()
+  if how == 'a byte flipped':
+    largest.write_bytes(data[:len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1:])
+  elif how == 'cut short':
+    largest.write_bytes(data[:len(data) // 2])
+  elif how == 'empty':
+    for path in files:
+      path.write_bytes(b'')
+  elif how == 'no arrays':
+    shutil.rmtree(folder / 'state')
+  elif how == 'no tape':
+    shutil.rmtree(folder / 'tape')
+
+
+@pytest.mark.parametrize('how', ['a byte flipped', 'cut short', 'empty', 'no arrays', 'no tape'])
+def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken(how, tmp_path, capsys):
+  config = ToyConfig()
+  whole, whole_tape = train(Seams(config), config)
+  tape, kept = begin(Seams(config)), checkpoint.Checkpoints(tmp_path)
+  with pytest.raises(loop.Preempted):
+    train(Seams(config), config, tape=tape, checkpoints=kept, pod=StoppedAfter(18))
+  last = kept.latest_step()
+  assert last > 12
+  kept.close()
+  damage(tmp_path / str(last), how)
+  kept = checkpoint.Checkpoints(tmp_path)
+  state, tape = resume(Seams(config), config, tape, kept)
+  assert_same(whole, state)
+  assert f'the checkpoint of step {last} is damaged' in capsys.readouterr().err
+  assert (tmp_path / 'damaged' / str(last)).is_dir() and kept.wait() == config.num_steps
+  assert [e['metrics'] for e in clocks.evaluations(tape.events)] == [
+      e['metrics'] for e in clocks.evaluations(whole_tape.events)]
+
+
+def test_where_every_checkpoint_is_damaged_nothing_begins_again_unasked(tmp_path):
+  config = ToyConfig()
+  tape, kept = begin(Line(config)), checkpoint.Checkpoints(tmp_path)
+  train(Line(config), config, tape=tape, checkpoints=kept)
+  kept.close()
+  before = sorted(p.name for p in tmp_path.iterdir())
+  for name in before:
+    damage(tmp_path / name, 'cut short')
+  with pytest.raises(Problem, match='no checkpoint is whole'):
+    resume(Line(config), config, tape, checkpoint.Checkpoints(tmp_path))
+  assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16, jnp.int32, jnp.uint8, jnp.bool_])
+def test_checksums_see_every_bit_and_no_sharding(dtype):
+  x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (8, 3, 2)), dtype)
+  state = lambda x: step.State(jnp.int32(1), {'w': x, 'scalar': x[0, 0, 0]}, {}, {})
+  rows = jax.device_put(x, mesh.by_row(mesh.make_mesh()))
+  one = jax.jit(step.checksums)(state(x))
+  assert one.shape == (3,)
+  np.testing.assert_array_equal(one, jax.jit(step.checksums)(state(rows)))
+  values = np.asarray(x)
+  for place in np.ndindex(values.shape):
+    changed = values.copy()
+    changed[place] = not changed[place]
+    assert int(jax.jit(step.checksums)(state(jnp.asarray(changed)))[2]) != int(one[2])
+  swapped = values.copy()
+  (a, b), (c, d) = np.argwhere(values[..., 0] == 0)[0], np.argwhere(values[..., 0] == 1)[0]
+  swapped[a, b, 0], swapped[c, d, 0] = values[c, d, 0], values[a, b, 0]
+  assert int(jax.jit(step.checksums)(state(jnp.asarray(swapped)))[2]) != int(one[2])
+
+
+def test_devices_of_several_slices_make_a_mesh_of_two_axes():
+  class Device:
+    def __init__(self, device, number):
+      self.device, self.slice_index, self.process_index, self.id = device, number % 2, number // 4, number
+  devices = [Device(d, n) for n, d in enumerate(jax.devices())]
+  with pytest.raises(Problem, match='slices of different sizes'):
+    mesh.make_mesh(devices[:7])
+  made = mesh.make_mesh(devices)
+  assert dict(made.shape) == {'slice': 2, 'data': 4}
+  assert [[d.id for d in row] for row in made.devices] == [[0, 2, 4, 6], [1, 3, 5, 7]]
+  assert mesh.by_row(made).spec == PartitionSpec(('slice', 'data'))
+  spread = mesh.spread({'w': jax.ShapeDtypeStruct((3, 8), np.float32)}, made)['w'].sharding
+  assert spread.spec == PartitionSpec(None, 'data')
+
+
+@pytest.mark.parametrize('kind', [Seams, StreamedLine])
+def test_two_slices_train_as_one(kind):
+  config = ToyConfig()
+  flat, _ = train(kind(config), config, devices=8)
+  devices = np.array(jax.devices()).reshape(2, 4)
+  slices = Mesh(devices, ('slice', 'data'), axis_types=(AxisType.Auto,) * 2)
+  state = loop.run(kind(config), config, slices, begin(kind(config)))
+  assert_close(flat, state)
 
 
 def test_divergence_names_its_step_and_keeps_the_last_good_checkpoint(tmp_path):
@@ -360,12 +469,12 @@ def test_an_error_of_the_input_thread_is_raised_in_the_loop():
 
 @pytest.mark.parametrize('kind', [Line, StreamedLine])
 def test_a_run_resumes_only_with_the_data_that_it_began_with(kind, tmp_path):
-  config, asked = ToyConfig(), []
+  config = ToyConfig()
   task, kept = kind(config), checkpoint.Checkpoints(tmp_path)
   task.data = {split: dataclasses.replace(data, fingerprint=f'{split} one') for split, data in task.data.items()}
   tape = begin(task)
   with pytest.raises(loop.Preempted):
-    train(task, config, tape=tape, checkpoints=kept, preempted=lambda: asked.append(1) or len(asked) > 13)
+    train(task, config, tape=tape, checkpoints=kept, pod=StoppedAfter(13))
   assert {e['split']: e['fingerprint'] for e in tape.events if e['event'] == 'data' and e.get('fingerprint')} == {
       'train': 'train one', 'eval': 'eval one'}
   task.data['eval'] = dataclasses.replace(task.data['eval'], fingerprint='other')

@@ -6,7 +6,7 @@ import optax
 import pytest
 
 from tests.training.test_core import resume
-from tests.training.toys import FEATURES, Line, ToyConfig, begin, train
+from tests.training.toys import FEATURES, Line, StoppedAfter, ToyConfig, begin, train
 from tests.training.toys import assert_close as assert_near
 from training import checkpoint, loop, optimizers
 
@@ -140,9 +140,9 @@ def test_an_optimizer_state_in_parts_trains_to_the_same():
 def test_an_optimizer_state_in_parts_is_saved_and_restored_elsewhere(tmp_path):
   config = ToyConfig()
   whole, _ = train(Spread(config, True), config, devices=1)
-  task, kept, asked = Spread(config, True), checkpoint.Checkpoints(tmp_path), []
+  task, kept = Spread(config, True), checkpoint.Checkpoints(tmp_path)
   tape = begin(task)
   with pytest.raises(loop.Preempted):
-    train(task, config, devices=8, tape=tape, checkpoints=kept, preempted=lambda: asked.append(1) or len(asked) > 13)
+    train(task, config, devices=8, tape=tape, checkpoints=kept, pod=StoppedAfter(13))
   state, _ = resume(Spread(config, True), config, tape, kept, devices=2)
   assert_near(whole, state)

@@ -10,6 +10,7 @@ from input_pipelines.source import Once, Resident, Shuffled, Streamed
 from scoring.tape import Tape
 from training import loop, mesh
 from training.config import Config
+from training.pod import Pod
 from training.task import Target, Task
 
 NUM_TRAIN, NUM_EVAL, FEATURES = 96, 50, 6
@@ -179,6 +180,18 @@ class StreamedLine(Line):
         yield {**{name: x[np.maximum(index, 0)] for name, x in arrays.items()}, 'index': index, 'epoch': epoch,
                'mask': index >= 0}
     return Streamed(lambda shape: {**spec, 'index': row, 'epoch': row, 'mask': mask}, batches, order)
+
+
+class StoppedAfter(Pod):
+  """A pod that is asked to stop once it was asked so many times."""
+
+  def __init__(self, asks):
+    super().__init__()
+    self.asks = asks
+
+  def preempted(self):
+    self.asks -= 1
+    return self.asks < 0
 
 
 def begin(task, *, text='', resumed=None, path=None):
