@@ -25,7 +25,6 @@ flags.DEFINE_string('topology', None, 'v5e:4x4, v5e-16 (chips), v5p-128 (TensorC
 flags.DEFINE_list('sweep', None, 'several topologies instead, for a table')
 flags.DEFINE_string('data_dir', '', 'folder of data sets, where shapes depend on them; by default none is looked at: '
                     'records are taken to be as many as the config says and as long as its longest')
-flags.DEFINE_string('cache_dir', '~/.cache/daybreak/reports', 'keeps the numbers of programs; empty: keeps none')
 flags.DEFINE_string('json', '', 'file to write all numbers to; a list with --sweep')
 
 

@@ -11,10 +11,14 @@ import re
 import time
 from pathlib import Path
 
+from absl import flags
+
 from launchers import collectives
 from launchers.topology import Topology
 from scoring.problem import Problem
 
+flags.DEFINE_string('cache_dir', '~/.cache/daybreak/reports', 'keeps the numbers of programs, by a digest of each '
+                    'lowered program, versions, topology and options; empty: keeps none')
 FORMAT = 1  # of an entry; goes into its key
 UNITS = {'': 1, 'K': 2**10, 'M': 2**20, 'G': 2**30, 'T': 2**40}
 

@@ -69,17 +69,18 @@ def _kinds(program: dict) -> dict[str, tuple[int, str]]:
   return {names.get(kind, kind): one(found) for kind, found in program['collectives_by_kind'].items() if found['count']}
 
 
-def _cells(program: dict) -> dict[str, str]:
-  """What is said of one program, line by line."""
+def _cells(program: dict, kinds: list[str]) -> dict[str, str]:
+  """What is said of one program, line by line; `kinds` of collectives each have theirs."""
   needed = '-' if program['needed_bytes'] is None else f'{program["needed_bytes"] / GIB:.3f} GiB'
   if 'out_of_memory' in program:
     return {'memory a device': f'{needed}: does not fit'}
+  found = _kinds(program)
   memory = {name: f'{size / GIB:.3f} GiB' for name, size in program['memory_bytes'].items()}
   cells = {'memory a device': needed, '  arguments': memory['argument'], '  outputs': memory['output'],
            '  of them in place of arguments': memory['alias'], '  temporaries': memory['temp'],
            '  code': memory['generated_code'], 'FLOPs a device': f'{program["flops"] * program["repeats"] / 1e9:.1f} G',
            'bytes accessed a device': f'{program["bytes_accessed"] * program["repeats"] / 1e9:.2f} GB',
-           **{kind: f'{count} ({more})' for kind, (count, more) in _kinds(program).items()}}
+           **{kind: '{} ({})'.format(*found[kind]) if kind in found else '0' for kind in kinds}}
   if 'seconds' in program:
     cells.update({f'  {name} term': duration(seconds) for name, seconds in program['terms_seconds'].items()},
                  **{'time, estimated': between(program['seconds'])})
@@ -88,7 +89,9 @@ def _cells(program: dict) -> dict[str, str]:
 
 def text(made: dict) -> str:
   """For a person at the terminal."""
-  chip, columns = made['chip'], [_cells(program) for program in made['programs']]
+  chip, programs = made['chip'], made['programs']
+  kinds = list(dict.fromkeys(k for p in programs if 'out_of_memory' not in p for k in _kinds(p)))
+  columns = [_cells(program, kinds) for program in programs]
   shape = f'{made["topology"]}, {made["cloud_name"]}: ' if chip else ''
   about = (f'{made["devices"]} chips of {chip["cores"]} TensorCore{"s"[:chip["cores"] - 1]}, {made["num_slices"]} '
            f'slice{"s"[:made["num_slices"] - 1]}, {chip["hbm_gib"]:g} GiB a chip') if chip else (
@@ -97,7 +100,7 @@ def text(made: dict) -> str:
            f'model     {made["model"]}, {made["batch_size"]} rows a step, {made["num_steps"]} steps in the schedule',
            f'topology  {shape}{about}', 'versions  ' + ', '.join(f'{n} {v}' for n, v in made['versions'].items()), '']
   rows = list(dict.fromkeys(name for column in columns for name in column))
-  table = [['', *(p['name'] for p in made['programs'])],
+  table = [['', *(p['name'] for p in programs)],
            *([row, *(column.get(row, '-') for column in columns)] for row in rows)]
   widths = [max(len(row[n]) for row in table) for n in range(len(table[0]))]
   lines += ['  '.join([row[0].ljust(widths[0]), *(x.rjust(w) for x, w in zip(row[1:], widths[1:]))]).rstrip()
@@ -108,7 +111,7 @@ def text(made: dict) -> str:
               + (f', {between(estimate["usd"], dollars)} ({estimate["price"]["name"]})' if estimate['usd'] else '')]
   if chip:
     lines += ['', 'assumed:', *(f'  {line}' for line in made['assumptions'])]
-  if any(p['repeats'] > 1 for p in made['programs']):
+  if any(p['repeats'] > 1 for p in programs):
     lines.append('  XLA counts the body of a loop once: all work is taken times the microbatches, the update with it')
   return '\n'.join(lines) + '\n'
 

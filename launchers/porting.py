@@ -21,7 +21,6 @@ from training import config as configs
 FLAGS = flags.FLAGS
 flags.DEFINE_string('rows', 'docs/porting_rows.txt', 'file of flags, a row a line')
 flags.DEFINE_string('write', '', 'file whose block to replace; by default the table is printed only')
-flags.DEFINE_string('cache_dir', '~/.cache/daybreak/reports', 'keeps the numbers of programs; empty: keeps none')
 BEGIN, END = '<!-- begin: porting -->', '<!-- end: porting -->'
 
 
