@@ -37,7 +37,7 @@ def write_json(value):
 
 
 def sweep(config, topologies: list[topology.Topology], data_dir: str, cache: Cache) -> int:
-  """Prints a row a topology; what cannot be made or does not fit has a row and a line below."""
+  """Prints a row a topology, and a line below for each that it does not fit or cannot be divided over."""
   made, rows, notes = [], [], []
   for where in topologies:
     try:

@@ -5,8 +5,6 @@ from launchers import compile_report, roofline, topology
 from launchers.compile_cache import Cache, versions
 from training import config as configs
 
-LOG_EVERY_STEPS = 100  # launchers.train's default, which bounds the chunks that resident data run in
-
 
 def num_evaluations(target, num_steps: int) -> int:
   """How often a whole schedule is evaluated."""
@@ -26,7 +24,7 @@ def programs(task, config, where: topology.Topology, cache: Cache) -> list[roofl
   mesh, data, micro = meshes.make_mesh(devices), task.data, config.gradient_accumulation_steps
   state, ids = lowering.abstract_state(task, mesh), [device.id for device in mesh.devices.flat]
   looped = bool(where.chip) and isinstance(data['train'], Resident)
-  events = (task.target.next_evaluation, chunks.every(LOG_EVERY_STEPS))
+  events = (task.target.next_evaluation, chunks.every(chunks.Cadence().log_every_steps))
   chunk_steps = max(b - a for a, b in chunks.chunks(0, task.num_steps, *events))
   steps = collections.Counter(data['train'].shape_at(step) for step in range(task.num_steps))
   evals = collections.Counter(data['eval'].shape_at(step) for step in range(data['eval'].order.num_steps))
