@@ -11,17 +11,20 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-peers statistics porting bench lint clean help setup setup-test setup-peers
+.PHONY: demo test test-peers test-slurm statistics porting bench lint clean help setup setup-test setup-peers
 
 demo: setup
 	@rm -rf $(RUNS)/demo
 	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
 
 test: setup-test lint
-	$(BIN)/python -m pytest -m "not peers" $(PYTEST)
+	$(BIN)/python -m pytest -m "not peers and not slurm" $(PYTEST)
 
 test-peers: setup-peers
 	$(BIN)/python -m pytest -m peers $(PYTEST)
+
+test-slurm: setup-test
+	$(BIN)/python -m pytest -m slurm $(PYTEST) tests/clusters
 
 statistics: setup
 	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/digits20 --runs=20
@@ -43,6 +46,7 @@ clean:
 help:
 	@sed -n 's/^# //p' Makefile
 	@echo 'make test-peers  numerics and first epochs against torch and scikit-learn (installs both)'
+	@echo 'make test-slurm  jobs on a Slurm cluster that it starts on this machine (needs its packages)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
 	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'

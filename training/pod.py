@@ -19,7 +19,7 @@ from typing import Any
 
 from scoring.problem import Problem
 from training.roll_call import GRACE_SECONDS, roll_call
-from training.watch import BEAT_SECONDS, BROKEN_BEATS, RESUMES, Watch
+from training.watch import BEAT_SECONDS, RESUMES, Watch, names
 
 LONG_SECONDS = 24 * 3600  # a wait that is ended by the watch, not by a limit of its own
 
@@ -175,10 +175,8 @@ class Members(Pod):
           self._end(self._contact_lost(str(error).splitlines()[0]))
 
   def _report_stall(self, who: list[int], where: str, step: int, seconds: float):
-    names, rest = 'every process', ''
-    if len(who) < self.count:
-      names, rest = f'process {", ".join(map(str, who))}', ', and the others wait for it'
-    print(f'warning: {names} has been at step {step} ({where}) for {seconds:.0f} s{rest}; look at its machine, disk '
+    text = f'all {self.count} processes' if len(who) == self.count else f'{names(who)}, for which the others wait:'
+    print(f'warning: nothing has moved for {seconds:.0f} s in {text} at step {step} ({where}); look at machine, disk '
           'and data', file=sys.stderr, flush=True)
     if self._tape:
       with contextlib.suppress(Problem):
@@ -190,12 +188,8 @@ class Members(Pod):
     with contextlib.suppress(Exception):
       self._client.key_value_set('daybreak/verdict/0', verdict)  # the first one stands
     os.write(2, f'error: {verdict}\n'.encode())
-    with contextlib.suppress(Exception):
-      self._client.key_value_set(f'daybreak/seen/{self.index}', '')
-      end = time.monotonic() + BROKEN_BEATS * BEAT_SECONDS
-      while not self.index and time.monotonic() < end and \
-          len(self._client.key_value_dir_get('daybreak/seen')) < self.count:
-        time.sleep(BEAT_SECONDS / 10)
+    if not self.index:
+      time.sleep(3 * BEAT_SECONDS)  # until the others have read it
     os._exit(1)
 
   def _contact_lost(self, reason: str = "XLA's reason is above") -> str:
@@ -213,7 +207,8 @@ class Members(Pod):
     """
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handler(number):
-      os.write(2, f'error: {self._contact_lost()}\n'.encode())
+      if not self._gone.is_set():  # else the verdict is told already
+        os.write(2, f'error: {self._contact_lost()}\n'.encode())
       os._exit(1)
     self._handler = handler  # kept alive
     library = ctypes.CDLL(None)
@@ -255,7 +250,7 @@ def join(address: str = '', count: int | None = None, index: int | None = None, 
   import jax
   from jax._src import clusters, distributed  # JAX has no public way to ask where a pod is
   try:
-    address, count, index, local = clusters.ClusterEnv.auto_detect_unset_distributed_params(
+    address, count, index, _ = clusters.ClusterEnv.auto_detect_unset_distributed_params(
         address or os.environ.get('JAX_COORDINATOR_ADDRESS'), count, index, None, None, int(start_seconds))
   except Exception as error:  # whatever a cluster's metadata service, or its absence, raises
     raise Problem(f'--distributed: cannot read this cluster ({type(error).__name__}: {error}); give '
@@ -269,7 +264,8 @@ def join(address: str = '', count: int | None = None, index: int | None = None, 
   if count > 1:
     roll_call(address, count, index, start_seconds)
   try:
-    jax.distributed.initialize(address, count, index, local, initialization_timeout=int(start_seconds),
+    # not the local devices found above: JAX_LOCAL_DEVICE_IDS, which JAX asks first, may name others
+    jax.distributed.initialize(address, count, index, initialization_timeout=int(start_seconds),
                                heartbeat_timeout_seconds=int(timeout_seconds + GRACE_SECONDS))
   except Exception as error:
     raise Problem(f'--distributed: JAX cannot start among {count} processes ({str(error).splitlines()[0]})') from error

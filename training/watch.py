@@ -6,8 +6,13 @@ from collections.abc import Callable
 
 BEAT_SECONDS = 1.0
 BROKEN_BEATS = 5  # once a collective has failed somewhere, whoever misses so many beats is taken for dead
-SETTING_UP = ('start', 'import', 'init', 'compile')  # takes as long as it takes, and says nothing of a chunk's time
+SETTING_UP = ('start', 'import', 'init', 'compile')  # takes longer than any chunk, and says nothing of a chunk's time
 RESUMES = 'the same command resumes from the last checkpoint'
+
+
+def names(processes: list[int]) -> str:
+  """`process 1` or `processes 1, 2`."""
+  return f'process{"es" if len(processes) > 1 else ""} {", ".join(map(str, processes))}'
 
 
 class Watch:
@@ -45,14 +50,15 @@ class Watch:
     lost = [n for n in range(self.count) if now - self.heard[n] > limit]
     if lost:
       _, where, step = self.position.get(lost[0], (0, 'start', 0))
-      return (f'process {", ".join(map(str, lost))} of {self.count} is lost: not heard of for '
-              f'{now - self.heard[lost[0]]:.0f} s, last at step {step} ({where}); it was killed, or its machine is '
-              f'gone or too busy; {RESUMES}')
+      return (f'{names(lost)} of {self.count} lost: not heard of for '
+              f'{now - self.heard[lost[0]]:.0f} s, last at step {step} ({where}); killed, or the machine is gone '
+              f'or too busy; {RESUMES}')
     self._look_for_stall(now - self.moved)
     return None
 
   def _look_for_stall(self, still: float):
-    if len(self.position) < self.count or still <= max(self.stall_seconds, 3 * self.longest, 2 * self.reported):
+    patience = self.stall_seconds * (10 if any(where in SETTING_UP for _, where, _ in self.position.values()) else 1)
+    if len(self.position) < self.count or still <= max(patience, 3 * self.longest, 2 * self.reported):
       return
     self.reported = still
     least = min(ticks for ticks, *_ in self.position.values())

@@ -18,6 +18,29 @@ def start(module: str, *arguments, env=None) -> subprocess.Popen:
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **(env or {})})
 
 
+def start_pod(workdir, processes: int, *arguments, config='tests/launchers/slow_digits.py') -> subprocess.Popen:
+  """A local pod; its processes are in sessions of their own, and end with it."""
+  return start('pod', '--cluster=local', f'--num_processes={processes}', '--', f'--config={config}',
+               f'--workdir={workdir}', *arguments)
+
+
+def pod(workdir, processes: int, *arguments, **options):
+  return finish(start_pod(workdir, processes, *arguments, **options))
+
+
+def process_of(workdir, number: int) -> int:
+  """The process id of process `number` of the pod that is at work in `workdir`."""
+  for path in Path('/proc').glob('[0-9]*/cmdline'):
+    try:
+      argv = path.read_bytes().split(b'\0')
+    except OSError:
+      continue
+    if b'launchers.train' in argv and f'--workdir={workdir}'.encode() in argv and \
+        f'--process_id={number}'.encode() in argv:
+      return int(path.parent.name)
+  raise AssertionError(f'process {number} of {workdir} is not there')
+
+
 def finish(process: subprocess.Popen, timeout: float = 240):
   out, err = process.communicate(timeout=timeout)
   return subprocess.CompletedProcess(process.args, process.returncode, out, err)
