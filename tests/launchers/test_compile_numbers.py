@@ -116,7 +116,8 @@ def test_what_xla_says_of_memory_is_read(message, needed, available):
 
 
 def test_a_step_takes_between_its_largest_term_and_their_sum():
-  sent = [('all-reduce', 100e9, 2, 0, 'ici'), ('all-gather', 4e9, 4, 2, 'ici'), ('all-reduce', 3.125e9, 2, 0, 'dcn')]
+  sent = [('all-reduce', 80e9, 2, 0, 'ici'), ('all-reduce', 20e9, 2, 1, 'ici'), ('all-gather', 4e9, 4, 2, 'ici'),
+          ('all-reduce', 3.125e9, 2, 0, 'dcn')]  # in a loop over steps, and in one over microbatches in there
   program = roofline.Program('train', 3, 5, 1, numbers(flops=197e12, accessed=1.638e12, found=sent))
   terms = program.terms(V5E)
   assert terms == pytest.approx({'compute': 5, 'hbm': 10, 'ici': (100 + 5 * 3) / 200, 'dcn': 1})
