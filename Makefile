@@ -11,17 +11,20 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-peers test-slurm statistics porting bench lint clean help setup setup-test setup-peers
+.PHONY: demo test test-peers test-pods test-slurm statistics porting bench lint clean help setup setup-test setup-peers
 
 demo: setup
 	@rm -rf $(RUNS)/demo
 	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
 
 test: setup-test lint
-	$(BIN)/python -m pytest -m "not peers and not slurm" $(PYTEST)
+	$(BIN)/python -m pytest -m "not peers and not slurm and not pods" $(PYTEST)
 
 test-peers: setup-peers
 	$(BIN)/python -m pytest -m peers $(PYTEST)
+
+test-pods: setup-test
+	$(BIN)/python -m pytest -m pods $(PYTEST) tests/launchers/test_kill_matrix.py
 
 test-slurm: setup-test
 	$(BIN)/python -m pytest -m slurm $(PYTEST) tests/clusters

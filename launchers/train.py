@@ -245,6 +245,9 @@ def together(config, pod) -> int:
     pod.leave()
     raise
   except Problem as problem:
+    cause = problem.__cause__ or problem.__context__
+    if cause and not isinstance(cause, OSError):  # what looks like a full disk may be a collective that broke
+      pod.explain(cause)
     pod.fail(str(problem))
     raise
   except Exception as error:

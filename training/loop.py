@@ -141,7 +141,7 @@ class Loop:
       in_flight.append(loss)
       if len(in_flight) > IN_FLIGHT:
         in_flight.popleft().block_until_ready()
-      if self.pod.preempted():
+      if self.pod.preempted(step + 1):
         break
     return carry, step + 1, self.inputs.wait_seconds - waited
 
@@ -196,7 +196,7 @@ class Loop:
         self.checkpoints.wait()
 
   def stop_if_preempted(self, state: State, step: int):
-    if self.pod.preempted():
+    if self.pod.preempted(step):
       self.save(state, step, wait=True)
       raise Preempted(step)
 

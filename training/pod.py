@@ -19,7 +19,7 @@ from typing import Any
 
 from scoring.problem import Problem
 from training.roll_call import GRACE_SECONDS, roll_call
-from training.watch import BEAT_SECONDS, RESUMES, Watch, names
+from training.watch import BEAT_SECONDS, BROKEN_BEATS, RESUMES, Watch, names
 
 LONG_SECONDS = 24 * 3600  # a wait that is ended by the watch, not by a limit of its own
 
@@ -39,8 +39,8 @@ class Pod:
     """Says that the host got on: called for each step and each batch that is evaluated."""
     self.ticks += 1
 
-  def preempted(self) -> bool:
-    """Whether to stop here; asked at the same points by all processes, and answered alike in all of them."""
+  def preempted(self, step: int) -> bool:
+    """Whether to stop here, after `step` updates; asked alike by all processes, and answered alike."""
     self.tick()
     return bool(self._asked_to_stop)
 
@@ -103,7 +103,7 @@ class Members(Pod):
     super().__init__(asked_to_stop)
     self.index, self.count, self.address = index, count, address
     self.timeout_seconds, self.stall_seconds = timeout_seconds, stall_seconds
-    self._client, self._questions, self._points = client, itertools.count(), itertools.count()
+    self._client, self._questions = client, itertools.count()
     self._stopping = self._passed_on = self._broken = False
     self._tape, self._gone = None, threading.Event()
     self._explain_abort()
@@ -112,14 +112,17 @@ class Members(Pod):
 
   # -- agreement
 
-  def preempted(self):
-    """By JAX's preemption service: SIGTERM in one process becomes the same later point in all of them."""
+  def preempted(self, step):
+    """By JAX's preemption service: SIGTERM in one process becomes the same later step in all of them.
+
+    It is told the step and no count of our own, since orbax tells it the step of each save.
+    """
     from jax.experimental import multihost_utils
     self.tick()
     if self._asked_to_stop and not self._passed_on:  # Ctrl-C, or a SIGTERM before initialize()
       self._passed_on = True
       os.kill(os.getpid(), signal.SIGTERM)  # by now this reaches the service, not Python
-    self._stopping |= multihost_utils.reached_preemption_sync_point(next(self._points))
+    self._stopping |= multihost_utils.reached_preemption_sync_point(step)
     return self._stopping
 
   def agree(self, problem=None):
@@ -187,7 +190,7 @@ class Members(Pod):
     self._gone.set()
     with contextlib.suppress(Exception):
       self._client.key_value_set('daybreak/verdict/0', verdict)  # the first one stands
-    os.write(2, f'error: {verdict}\n'.encode())
+    os.write(2, f'\nerror: {verdict}\n'.encode())  # a line of its own, whatever XLA was saying
     if not self.index:
       time.sleep(3 * BEAT_SECONDS)  # until the others have read it
     os._exit(1)
@@ -208,7 +211,7 @@ class Members(Pod):
     @ctypes.CFUNCTYPE(None, ctypes.c_int)
     def handler(number):
       if not self._gone.is_set():  # else the verdict is told already
-        os.write(2, f'error: {self._contact_lost()}\n'.encode())
+        os.write(2, f'\nerror: {self._contact_lost()}\n'.encode())
       os._exit(1)
     self._handler = handler  # kept alive
     library = ctypes.CDLL(None)
@@ -219,7 +222,7 @@ class Members(Pod):
 
   def explain(self, error):
     self._broken = True  # the beat says so, and the lost one is found sooner
-    self._gone.wait(self.timeout_seconds + GRACE_SECONDS)
+    self._gone.wait(BROKEN_BEATS * BEAT_SECONDS + GRACE_SECONDS)
     if self._gone.is_set():
       time.sleep(LONG_SECONDS)  # the watch is about to end this process with the verdict
 

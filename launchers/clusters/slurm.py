@@ -2,6 +2,7 @@
 
 Options and signals: https://slurm.schedmd.com/sbatch.html, https://slurm.schedmd.com/srun.html.
 """
+import math
 import re
 import shlex
 import sys
@@ -32,8 +33,8 @@ flags.DEFINE_multi_string('slurm_sbatch', [], 'one more option of sbatch, e.g. -
 flags.DEFINE_multi_string('slurm_setup', [], 'a shell line before training, e.g. \'module load cuda\'; repeated')
 flags.DEFINE_string('slurm_python', None, 'the Python to use on the nodes; default: the one that runs this')
 
-# After a process is lost the others find out by themselves, and say which one it was, within half a minute.
-SECONDS_FOR_THE_OTHERS = 120
+# Once a process has ended, the others have so long beyond --peer_timeout_seconds to say which one was lost, and to end.
+END_SECONDS = 90
 
 # What the batch shell does while srun runs. A trap ends `wait` with a status that is not srun's; waiting again gives
 # srun's, also when srun has ended in between.
@@ -65,7 +66,7 @@ if ! running; then
   outcome='ended by Slurm'
 elif [ "$status" -eq "$preempted" ]; then
   outcome='preempted and saved' requeue=yes
-elif [ "$status" -gt 128 ]; then
+elif [ "$status" -gt 128 ] && [ "$status" -ne "$interrupted" ]; then
   echo "$status" >>"$pod/lost_$SLURM_JOB_ID"
   lost=$(wc -l <"$pod/lost_$SLURM_JOB_ID")
   outcome="lost a process, time $lost"
@@ -89,7 +90,8 @@ def plan(flags_of_train: Sequence[str]) -> Plan:
   script = pod / 'job.sbatch'
   text = '\n'.join(['#!/bin/bash', *(f'#SBATCH {line}' for line in _options(pod)), '', *FLAGS.slurm_setup,
                     *_environment(), f'pod={shlex.quote(str(pod))}',
-                    f'preempted={command.PREEMPTED} max_restarts={FLAGS.slurm_max_restarts}',
+                    f'preempted={command.PREEMPTED} interrupted={command.INTERRUPTED} '
+                    f'max_restarts={FLAGS.slurm_max_restarts}',
                     _step(pod, flags_of_train), WATCH])
   return Plan({str(script): text}, [Command(['sbatch', str(script)])])
 
@@ -103,9 +105,9 @@ def _options(pod: Path) -> list[str]:
   """The options of sbatch, as lines after #SBATCH; of one that is given twice the last counts."""
   gpus, warning = FLAGS.slurm_gpus_per_task * FLAGS.slurm_tasks_per_node, FLAGS.slurm_warning_seconds
   limit = _seconds(FLAGS.slurm_time) if FLAGS.slurm_time else None
-  if limit is not None and limit <= warning:
+  if limit and limit <= warning + 60:  # the signal may come up to 60 seconds early, says sbatch's page
     raise Problem(f'--slurm_time={FLAGS.slurm_time}: the job would be told to stop when it begins, and begin again for '
-                  f'ever; give it more than --slurm_warning_seconds={warning}')
+                  f'ever; give it a minute more than --slurm_warning_seconds={warning} at least')
   options = {'job-name': pod.parent.name, 'nodes': FLAGS.slurm_nodes, 'ntasks-per-node': FLAGS.slurm_tasks_per_node,
              # not --gpus-per-task, which hides the GPUs of a node's other tasks: JAX takes the i-th for the i-th task
              'gpus-per-node': gpus, 'cpus-per-task': FLAGS.slurm_cpus_per_task,
@@ -121,7 +123,7 @@ def _options(pod: Path) -> list[str]:
 
 
 def _seconds(limit: str) -> int | None:
-  """A time limit as sbatch takes it, in seconds; None for UNLIMITED and for what is left to sbatch to refuse."""
+  """A time limit as sbatch takes it, in seconds; 0 and UNLIMITED (None) are none, and sbatch refuses what is wrong."""
   match = re.fullmatch(r'(?:(\d+)-(\d+)(?::(\d+))?(?::(\d+))?|(?:(\d+):)??(\d+)(?::(\d+))?)', limit)
   if not match:
     return None
@@ -142,8 +144,11 @@ def _environment() -> list[str]:
 
 def _step(pod: Path, flags_of_train: Sequence[str]) -> str:
   """The srun command, as an array; its status is the highest of its tasks, 128 + N for one that signal N killed."""
-  options = ['--mpi=none', '--kill-on-bad-exit=0', f'--wait={SECONDS_FOR_THE_OTHERS}', '--open-mode=append',
-             f"--output={_file_pattern(pod / 'process_%t.log')}"]
+  timeout = flag_value(flags_of_train, 'peer_timeout_seconds') or '30'
+  if not re.fullmatch(r'\d+(\.\d*)?', timeout):
+    raise Problem(f'--peer_timeout_seconds={timeout}: not a number of seconds')
+  options = ['--mpi=none', '--kill-on-bad-exit=0', f'--wait={math.ceil(float(timeout)) + END_SECONDS}',
+             '--open-mode=append', f"--output={_file_pattern(pod / 'process_%t.log')}"]
   if FLAGS.slurm_cpus_per_task:  # since 22.05 srun does not have it from sbatch
     options.append(f'--cpus-per-task={FLAGS.slurm_cpus_per_task}')
   train = [FLAGS.slurm_python or sys.executable, '-m', 'launchers.train', *flags_of_train, '--distributed']

@@ -101,6 +101,16 @@ def test_a_job_that_a_more_important_one_preempts_starts_again_after_it(cluster,
   cluster.wait_for_state(number, 'CANCELLED')
 
 
+def test_a_job_whose_node_fails_starts_again(cluster, tmp_path):
+  number = submit(cluster, tmp_path, *PROCESSES, worker(tmp_path, SAVES))
+  wait_for_starts(cluster, number, tmp_path, 1)
+  cluster.call('scontrol', 'update', f'nodename={cluster.nodes[1]}', 'state=down', 'reason=test')
+  wait_for_starts(cluster, number, tmp_path, 2)  # the node comes back by itself, since its slurmd answers
+  assert cluster.wait_for_state(number, 'RUNNING')['Restarts'] == '1'
+  cluster.call('scancel', number)
+  cluster.wait_for_state(number, 'CANCELLED')
+
+
 def test_a_job_that_was_cancelled_saves_and_stays_cancelled(cluster, tmp_path):
   number = submit(cluster, tmp_path, *PROCESSES, worker(tmp_path, SAVES))
   wait_for_starts(cluster, number, tmp_path, 1)
@@ -156,7 +166,7 @@ def test_each_task_sees_the_gpus_that_jax_expects(flags_of_pod, visible, chosen,
 
 # -- digits, trained by four processes on two nodes
 
-TRAIN = ('--config.num_epochs=8', '--config.target_accuracy=0.95', '--checkpoint_every_steps=1000',
+TRAIN = ('--config.num_epochs=6', '--config.target_accuracy=0.95', '--checkpoint_every_steps=1000',
          '--peer_timeout_seconds=5')  # so seldom that what is resumed from was saved because of a signal
 
 
@@ -204,7 +214,7 @@ def test_a_run_that_was_preempted_three_times_ends_bitwise_equal(cluster, whole,
   same_end(tmp_path, whole)
   assert [e['status'] for e in events(tmp_path, 'exit')] == ['preempted'] * 3 + ['complete']
   steps = [e['resumed']['step'] for e in events(tmp_path, 'process')[1:]]
-  assert 0 < steps[0] < steps[1] < steps[2] < 88, 'each went on from where the one before had saved'
+  assert 0 < steps[0] < steps[1] < steps[2] < 66, 'each went on from where the one before had saved'
   assert {e['hardware']['process_count'] for e in events(tmp_path, 'process')} == {4}
 
 

@@ -82,6 +82,7 @@ def test_a_dry_run_prints_its_golden_text(name, flags_of_pod):
     (['--slurm_sbatch=--mem=0\nrm -r x'], ['on one line']),
     (['--slurm_partition=a\nb'], ['partition', 'one line']),
     (['--slurm_time=2'], ['slurm_time=2', 'slurm_warning_seconds=120']),
+    (['--slurm_time=3'], ['slurm_time=3', 'a minute more']),
     (['--slurm_time=1:00:00', '--slurm_warning_seconds=3600'], ['slurm_time=1:00:00', 'slurm_warning_seconds=3600'])])
 def test_a_value_that_slurm_cannot_be_given_is_named(arguments, words):
   done = pod('--dry_run', *arguments, '--', CONFIG, '--workdir=runs/pod')
@@ -96,6 +97,18 @@ def test_a_value_that_slurm_cannot_be_given_is_named(arguments, words):
 def test_a_wrong_flag_is_named(arguments, word):
   done = pod('--dry_run', *arguments, '--', CONFIG, '--workdir=runs/pod')
   assert done.returncode == 2 and word in one_line(done.stderr)
+
+
+@pytest.mark.parametrize('limit', ['3:01', '0', 'UNLIMITED'])
+def test_a_time_limit_that_leaves_time_to_train_is_taken(limit, tmp_path):
+  assert f'#SBATCH --time={limit}\n' in script(tmp_path, f'--slurm_time={limit}').read_text()
+
+
+def test_the_others_have_the_time_to_notice_that_a_process_is_lost(tmp_path):
+  assert ' --wait=120 ' in script(tmp_path).read_text()
+  assert ' --wait=391 ' in script(tmp_path, flags_of_train=['--peer_timeout_seconds=300.5']).read_text()
+  done = pod('--dry_run', '--', CONFIG, f'--workdir={tmp_path}', '--peer_timeout_seconds=long')
+  assert done.returncode == 1 and 'peer_timeout_seconds=long' in one_line(done.stderr)
 
 
 def test_a_workdir_that_slurm_cannot_be_told_is_named(tmp_path):
@@ -131,7 +144,7 @@ def test_setup_lines_run_before_training(fake, tmp_path):
 
 @pytest.mark.parametrize('status, state, lost_before, requeued, word', [
     (0, 'RUNNING', 0, False, 'ended'), (3, 'RUNNING', 0, False, 'ended'), (1, 'RUNNING', 0, False, 'ended'),
-    (2, 'RUNNING', 0, False, 'ended'), (75, 'RUNNING', 9, True, 'preempted'),
+    (2, 'RUNNING', 0, False, 'ended'), (130, 'RUNNING', 0, False, 'ended'), (75, 'RUNNING', 9, True, 'preempted'),
     (137, 'RUNNING', 0, True, 'lost'), (134, 'RUNNING', 2, True, 'lost'), (137, 'RUNNING', 3, False, 'lost'),
     (75, 'COMPLETING', 0, False, 'ended by Slurm'), (137, 'COMPLETING', 0, False, 'ended by Slurm'),
     (75, '', 0, False, 'ended by Slurm')])
@@ -144,7 +157,7 @@ def test_the_status_decides_what_becomes_of_the_job(status, state, lost_before, 
   assert word in out.splitlines()[-1] and f'status {status}' in out.splitlines()[-1]
   assert fake.calls() == ['scontrol requeue 7'] * requeued
   counted = len((path.parent / 'lost_7').read_text().splitlines()) - lost_before
-  assert counted == (status > 128 and state == 'RUNNING')
+  assert counted == (word == 'lost')
 
 
 @pytest.mark.parametrize('after, requeued', [(75, True), (0, False), (3, False)])
@@ -181,6 +194,6 @@ def started(fake, path: Path, **env) -> subprocess.Popen:
 
 @pytest.mark.parametrize('limit, seconds', [
     ('90', 5400), ('90:30', 5430), ('1:30:15', 5415), ('2-3', 183600), ('2-3:4', 183840), ('2-3:4:5', 183845),
-    ('UNLIMITED', None), ('soon', None)])
+    ('0', 0), ('UNLIMITED', None), ('soon', None)])
 def test_time_limits_are_read_as_sbatch_documents_them(limit, seconds):
   assert slurm._seconds(limit) == seconds

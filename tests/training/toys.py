@@ -189,7 +189,7 @@ class StoppedAfter(Pod):
     super().__init__()
     self.asks = asks
 
-  def preempted(self):
+  def preempted(self, step):
     self.asks -= 1
     return self.asks < 0
 
