@@ -11,7 +11,7 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-peers test-pods test-slurm statistics bench lint clean help setup setup-test setup-peers
+.PHONY: demo test test-peers test-pods test-slurm statistics porting bench lint clean help setup setup-test setup-peers
 
 demo: setup
 	@rm -rf $(RUNS)/demo
@@ -32,6 +32,9 @@ test-slurm: setup-test
 statistics: setup
 	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/digits20 --runs=20
 
+porting: setup-test
+	$(BIN)/python -m launchers.porting --write=docs/porting.md
+
 bench: setup-test
 	$(BIN)/python -m benchmarks.tape_overhead
 	$(BIN)/python -m benchmarks.loop_overhead
@@ -48,6 +51,7 @@ help:
 	@echo 'make test-peers  numerics and first epochs against torch and scikit-learn (installs both)'
 	@echo 'make test-slurm  jobs on a Slurm cluster that it starts on this machine (needs its packages)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
+	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
 	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
 	@echo 'make clean       removes the environment and the runs'
 

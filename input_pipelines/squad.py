@@ -26,7 +26,7 @@ from scoring import squad_metric
 from scoring.problem import Problem
 
 TOLD = 'squad.json'
-NUM_EVAL = 10_570
+NUM_TRAIN, NUM_EVAL = 87_599, 10_570  # questions
 BUCKETS = (128, 192, 256, 400)  # of words in a paragraph; multiples of 64 or 16, as tensor cores like
 
 
@@ -38,7 +38,7 @@ class Metadata:
   unknown included; num_pieces: of BERT's vocabulary, 0 where there are no word pieces.
   """
   fingerprint: str | None = None
-  num_train: int = 87_599
+  num_train: int = NUM_TRAIN
   num_eval: int = NUM_EVAL
   num_words: int = 30_000
   num_chars: int = 256
@@ -152,7 +152,7 @@ def words(data_dir, split: str, *, batch_size: int, seed: int, buckets: tuple[in
   bucketing.check(buckets)
   training = split == 'train'
   if not data_dir:
-    lengths, source, fingerprint = np.full(8 * batch_size if training else NUM_EVAL, buckets[-1]), None, None
+    lengths, source, fingerprint = np.full(NUM_TRAIN if training else NUM_EVAL, buckets[-1]), None, None
   else:
     source, fingerprint = Words(data_dir, split), metadata(data_dir).fingerprint
     fits = (source.lengths <= buckets[-1]) & (source.rows[:, 1] >= 0)

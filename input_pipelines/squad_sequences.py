@@ -51,7 +51,7 @@ def sequences(data_dir, split: str, *, batch_size: int, seed: int, buckets: tupl
   """
   bucketing.check(buckets)
   training, kept, fingerprint = split == 'train', None, None
-  lengths = np.full(8 * batch_size if training else squad.NUM_EVAL, squad_bert.MAX_SEQUENCE)
+  lengths = np.full(squad.NUM_TRAIN if training else squad.NUM_EVAL, squad_bert.MAX_SEQUENCE)
   if data_dir:
     source, fingerprint = Sequences(data_dir, split), squad.metadata(data_dir).fingerprint
     kept, lengths = squad.Kept(source, np.arange(len(source.rows))), source.lengths

@@ -2,6 +2,9 @@
 import os
 from pathlib import Path
 
+# libtpu is installed to compile for TPUs; without this it would look for one in each process, and complain.
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+
 import jax
 import pytest
 

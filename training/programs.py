@@ -74,7 +74,8 @@ def shapes(data, num_steps: int) -> list:
 def train_body(task: Task, mesh, *, shape, microbatches: int):
   """(carry, batch, seed) -> (carry, loss): one step, its sums added to the chunk's totals."""
   step = make_train_step(task, shape=shape, microbatches=microbatches,
-                         unroll=mesh.devices.flat[0].platform == 'cpu')
+                         unroll=mesh.devices.flat[0].platform == 'cpu',
+                         place_gradients=functools.partial(in_parts, mesh=mesh) if task.shard_optimizer_state else None)
 
   def body(carry, batch, seed):
     state, (totals, first_bad) = carry
@@ -84,6 +85,16 @@ def train_body(task: Task, mesh, *, shape, microbatches: int):
     return (new, (jax.tree.map(jnp.add, totals, sums), first_bad)), loss
 
   return body
+
+
+def in_parts(gradients, mesh):
+  """Gradients summed over the devices as they arise, then each split as the optimizer's state is.
+
+  Split at once, the convolutions that they come from would be split too: XLA then computes those in rings of
+  collective-permutes, 50 in a ResNet of four blocks.
+  """
+  summed = jax.lax.with_sharding_constraint(gradients, meshes.replicated(mesh))
+  return jax.lax.with_sharding_constraint(summed, jax.tree.map(lambda x: x.sharding, meshes.spread(summed, mesh)))
 
 
 def train_program(task: Task, mesh, *, shape, microbatches: int, device_loop: bool):
@@ -136,6 +147,29 @@ def abstract_state(task: Task, mesh):
   return state
 
 
+def lower_train(task: Task, mesh, state, *, shape, microbatches: int, chunk_steps: int, device_loop: bool):
+  """The training program of one shape, lowered; arguments as of compile_all."""
+  everywhere, data = meshes.replicated(mesh), task.data['train']
+  device_loop = device_loop and isinstance(data, Resident)
+  meshes.check_divides(mesh, data.order.batch_size, microbatches)
+  function = train_program(task, mesh, shape=shape, microbatches=microbatches, device_loop=device_loop)
+  feed = batch_spec(data, shape, mesh, chunk_steps if device_loop else None)
+  totals = (abstract_sums(task, mesh, shape, microbatches, state), SCALAR)
+  seed, scalar, totals = meshes.abstract((SEED, SCALAR, totals), everywhere)
+  placed = jax.tree.map(lambda x: x.sharding, state)
+  return jax.jit(function, donate_argnums=0, out_shardings=((placed, everywhere), everywhere)).lower(
+      (state, totals), *feed, *((scalar, scalar) if device_loop else ()), seed)
+
+
+def lower_eval(task: Task, mesh, state, shape):
+  """The evaluation program of one shape, lowered."""
+  data, eval_step, rows = task.data['eval'], make_eval_step(task), meshes.by_row(mesh)
+  meshes.check_divides(mesh, data.order.batch_size, name='evaluation batch size')
+  function = (lambda state, arrays, row: eval_step(state, take(arrays, *row, rows))) if isinstance(
+      data, Resident) else eval_step
+  return jax.jit(function, out_shardings=meshes.replicated(mesh)).lower(state, *batch_spec(data, shape, mesh))
+
+
 def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device_loop: bool) -> Programs:
   """Lowers and compiles everything that a run will call; touches no data.
 
@@ -144,10 +178,7 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
     device_loop: run resident chunks as one loop on the device (accelerators); else step from the host.
   """
   everywhere = meshes.replicated(mesh)
-  spec = functools.partial(meshes.abstract, sharding=everywhere)
-  seed, scalar = spec(SEED), spec(SCALAR)
   train, evaluation = task.data['train'], task.data['eval']
-  device_loop = device_loop and isinstance(train, Resident)
   state = abstract_state(task, mesh)
   placed = jax.tree.map(lambda x: x.sharding, state)
 
@@ -155,29 +186,19 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
     return jax.jit(function, donate_argnums=donate, out_shardings=out).lower(*args).compile()
 
   train_shapes = shapes(train, task.num_steps)
-  meshes.check_divides(mesh, train.order.batch_size, microbatches)
-  meshes.check_divides(mesh, evaluation.order.batch_size, name='evaluation batch size')
-  steps = {}
-  for shape in train_shapes:
-    function = train_program(task, mesh, shape=shape, microbatches=microbatches, device_loop=device_loop)
-    feed = batch_spec(train, shape, mesh, chunk_steps if device_loop else None)
-    bounds = (scalar, scalar) if device_loop else ()
-    totals = (abstract_sums(task, mesh, shape, microbatches, state), SCALAR)
-    steps[shape] = compiled(function, (state, spec(totals)), *feed, *bounds, seed, donate=0,
-                            out=((placed, everywhere), everywhere))
-
-  eval_step, rows = make_eval_step(task), meshes.by_row(mesh)
-  resident = isinstance(evaluation, Resident)
-  evaluate = (lambda state, arrays, row: eval_step(state, take(arrays, *row, rows))) if resident else eval_step
-  evals = {shape: compiled(evaluate, state, *batch_spec(evaluation, shape, mesh))
-           for shape in shapes(evaluation, evaluation.order.num_steps)}
+  steps = {shape: lower_train(task, mesh, state, shape=shape, microbatches=microbatches, chunk_steps=chunk_steps,
+                              device_loop=device_loop) for shape in train_shapes}
+  evals = {shape: lower_eval(task, mesh, state, shape) for shape in shapes(evaluation, evaluation.order.num_steps)}
+  totals = abstract_sums(task, mesh, train_shapes[-1], microbatches, state)
   return Programs(
-      init=compiled(functools.partial(init_state, task), seed, out=placed),
+      init=compiled(functools.partial(init_state, task), meshes.abstract(SEED, everywhere), out=placed),
       data_init=compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0,
                          out=placed) if task.init_from_data else None,
-      train=steps, eval=evals, inspect=compiled(inspect, state), state_spec=state,
-      zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals[0]), np.int32(NEVER)),
-      device_loop=device_loop)
+      train={shape: lowered.compile() for shape, lowered in steps.items()},
+      eval={shape: lowered.compile() for shape, lowered in evals.items()},
+      inspect=compiled(inspect, state), state_spec=state,
+      zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals), np.int32(NEVER)),
+      device_loop=device_loop and isinstance(train, Resident))
 
 
 def data_init_program(task: Task):

@@ -47,12 +47,12 @@ def init_state(task: Task, seed) -> State:
   return State(jnp.int32(0), params, model_state, task.optimizer.init(params))
 
 
-def make_train_step(task: Task, *, shape=None, microbatches: int = 1, unroll: bool = False):
+def make_train_step(task: Task, *, shape=None, microbatches: int = 1, unroll: bool = False, place_gradients=None):
   """(state, batch, seed) -> (state, sums): one update, on the gradient averaged over the microbatches.
 
   Microbatch j holds rows j, j + m, j + 2m, ... of the batch, so that each device holds its share of every microbatch
   and nothing moves between devices. `unroll`: write the microbatches out instead of looping (XLA:CPU runs
-  convolutions inside a loop many times slower).
+  convolutions inside a loop many times slower). `place_gradients`: gradients -> gradients, where they are to be.
   """
   def gradient(state, batch, seed, key):
     batch = task.prepare(batch, record_keys(seed, batch), shape)
@@ -81,6 +81,7 @@ def make_train_step(task: Task, *, shape=None, microbatches: int = 1, unroll: bo
   def train_step(state, batch, seed):
     key = jax.random.fold_in(stream(seed, _STEP), state.step)
     (loss, (model_state, sums)), grads = (gradient if microbatches == 1 else accumulate)(state, batch, seed, key)
+    grads = place_gradients(grads) if place_gradients else grads
     updates, opt_state = task.optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     state = task.after_update(State(state.step + 1, params, model_state, opt_state))

@@ -132,7 +132,7 @@ def test_the_reference_points_are_mlperfs(module, batch_size, rate, decay, warmu
 
 
 @pytest.mark.parametrize('field, value, words', [
-    ('depth', 42, 'choose 18 or 34 or 50 or 101'), ('optimizer', 'adam', 'choose lars or sgd'),
+    ('depth', 42, 'choose 14 or 18 or 34 or 50 or 101'), ('optimizer', 'adam', 'choose lars or sgd'),
     ('batch_norm_group_size', 100, 'must divide'), ('warmup_epochs', 40.0, 'less than num_epochs'),
     ('image_sizes', (224, 128), 'as many starts'), ('eval_image_size', 300, 'at most 256'),
     ('learning_rate', float('nan'), 'at least 0'), ('target_metric', 'f1', 'top5_accuracy')])

@@ -1,0 +1,103 @@
+"""Writes the porting table: what each of a list of configs needs and takes on each slice, compiled without hardware.
+
+  python -m launchers.porting --rows=docs/porting_rows.txt --write=docs/porting.md
+
+Each line of the rows file holds flags of launchers.compile, --topology=A,B,... for several; lines that begin with # are
+comments. The table takes the place of what is between <!-- begin: porting --> and <!-- end: porting --> in the file.
+Exit status: 0 all rows could be judged, also those that do not fit; 1 an error, 2 a wrong flag.
+"""
+import datetime
+import re
+import shlex
+from pathlib import Path
+
+from absl import flags
+
+from launchers import command, compile_report, compile_steps, topology
+from launchers.compile_cache import Cache, versions
+from scoring.problem import Problem
+from training import config as configs
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string('rows', 'docs/porting_rows.txt', 'file of flags, a row a line')
+flags.DEFINE_string('write', '', 'file whose block to replace; by default the table is printed only')
+BEGIN, END = '<!-- begin: porting -->', '<!-- end: porting -->'
+
+
+def read_rows(path: str) -> list[tuple[int, list[str]]]:
+  """(line number, flags) of each row."""
+  try:
+    lines = Path(path).read_text(encoding='utf-8').splitlines()
+  except (OSError, UnicodeDecodeError) as error:
+    raise Problem(f'--rows={path}: cannot read ({error}); name a file of flags of launchers.compile') from None
+  found = [(number, shlex.split(line)) for number, line in enumerate(lines, 1) if line.strip() and line[0] != '#']
+  if not found:
+    raise Problem(f'--rows={path}: holds no row; write flags of launchers.compile, a row a line')
+  return found
+
+
+def parsed(row: list[str], where: str):
+  """(path of the config, config, topologies) of a row's flags."""
+  values = flags.FlagValues()
+  flags.DEFINE_string('config', None, '', flag_values=values)
+  flags.DEFINE_list('topology', None, '', flag_values=values)
+  given = next((flag.partition('=')[2] for flag in row if flag.startswith('--config=')), None)
+  if not given:
+    raise Problem(f'{where}: --config=FILE is missing')
+  config = configs.load(given)
+  configs.define_flags(config, values)
+  try:
+    rest = values(['row', *row])[1:]
+  except flags.Error as error:
+    raise Problem(f'{where}: {error}') from None
+  if rest or not values.topology:
+    raise Problem(f'{where}: wants --topology=... and flags only{", not " + rest[0] if rest else ""}')
+  return given, configs.from_flags(config, values), [topology.parse(name) for name in values.topology]
+
+
+def block(made: list[dict]) -> str:
+  """The table, and what it takes to read it."""
+  packages = ', '.join(f'{name} {version}' for name, version in versions().items())
+  notes = [note for one in made if (note := compile_report.misfit(one))]
+  assumed = ''.join(f'- {line};\n' for line in made[0]['assumptions']).removesuffix(';\n') + '.\n'
+  return (f'{BEGIN}\n{compile_report.markdown([compile_report.row(one) for one in made])}\n'
+          + ''.join(f'{note}\n\n' for note in notes) +
+          f'`make porting`, {datetime.date.today()}, {packages}; compiled on a CPU, not run. In the names of slices '
+          'v5e and v6e count chips, v4 and v5p TensorCores, of which a chip has two. Bytes of collectives are of whole '
+          f'arrays; prices are those on demand of `scoring/prices.csv`. Assumed:\n\n{assumed}{END}')
+
+
+def replace_block(path: str, new: str):
+  """Puts `new` in the place of the block of a file."""
+  file = Path(path)
+  pattern = re.compile(f'{re.escape(BEGIN)}.*{re.escape(END)}', re.DOTALL)
+  try:
+    text = file.read_text(encoding='utf-8')
+    if len(pattern.findall(text)) != 1:
+      raise Problem(f'--write={path}: needs the lines {BEGIN} and {END}, once each')
+    file.write_text(pattern.sub(lambda _: new, text), encoding='utf-8')
+  except OSError as error:
+    raise Problem(f'--write={path}: cannot read or write it ({error.strerror})') from None
+
+
+def main(argv: list[str], doc: str) -> int:
+  topology.set_environment()
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
+  rows = [parsed(row, f'{FLAGS.rows}, line {number}') for number, row in read_rows(FLAGS.rows)]
+  compile_steps.prepare_devices([where for *_, wheres in rows for where in wheres])
+  cache, made = Cache(FLAGS.cache_dir), []
+  for path, config, wheres in rows:
+    for where in wheres:
+      print(f'{path} on {where.name}', flush=True)
+      made.append(compile_steps.report(config, path, where, '', cache))
+  text = block(made)
+  if FLAGS.write:
+    replace_block(FLAGS.write, text)
+  print(f'{text}\n{cache.summary()}')
+  return command.REACHED
+
+
+if __name__ == '__main__':
+  command.run(main, __doc__)
