@@ -46,12 +46,12 @@ ENDED = [command.USAGE, command.NOT_REACHED]  # to begin again would end the sam
 
 
 def plan(flags_of_train: Sequence[str]) -> Plan:
-  """The manifest, in the folder pod/ here, and the command that applies it.
+  """The manifest, in runs/pod/, and the command that applies it.
 
   Raises:
     Problem: a flag is missing or does not fit the others.
   """
-  path = Path('pod') / f'{FLAGS.gke_name}.yaml'
+  path = Path('runs', 'pod') / f'{FLAGS.gke_name}.yaml'
   text = yaml.safe_dump(manifest(flags_of_train), sort_keys=False, width=1000)
   return Plan({str(path): text}, [Command(['kubectl', 'apply', f'--filename={path}'])])
 
@@ -80,7 +80,7 @@ def manifest(flags_of_train: Sequence[str]) -> dict:
       'spec': {
           # names of hosts resolve before the containers are ready: that is how the processes find each other
           'network': {'enableDNSHostnames': True, 'publishNotReadyAddresses': True},
-          'failurePolicy': {'maxRestarts': FLAGS.gke_max_restarts, 'rules': [
+          'failurePolicy': {'maxRestarts': FLAGS.gke_max_restarts, 'restartStrategy': 'BlockingRecreate', 'rules': [
               {'name': 'ended', 'action': 'FailJobSet', 'onJobFailureReasons': ['PodFailurePolicy']}]},
           'replicatedJobs': [{'name': JOB, 'replicas': jobs, 'template': {'spec': {
               'completionMode': 'Indexed', 'parallelism': pods, 'completions': pods, 'backoffLimit': 0,

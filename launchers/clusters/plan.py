@@ -1,6 +1,7 @@
 """What a pod command does, all of it, before any of it is done: files to write and commands to run."""
 import os
 import shlex
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,13 +47,13 @@ class Plan:
     Raises:
       Problem: a program is not installed here.
     """
+    for command in self.commands:
+      if shutil.which(command.argv[0]) is None:
+        raise Problem(f'{command.argv[0]}: is not installed here; install it, or see with --dry_run what would run and '
+                      'run that elsewhere')
     self.write()
     for command in self.commands:
-      try:
-        status = subprocess.run(command.argv, env={**os.environ, **command.env}).returncode
-      except FileNotFoundError:
-        raise Problem(f'{command.argv[0]}: is not installed here; install it, or see with --dry_run what would run and '
-                      'run that elsewhere') from None
+      status = subprocess.run(command.argv, env={**os.environ, **command.env}).returncode
       if status:
         return status if status > 0 else 128 - status
     return 0

@@ -50,8 +50,8 @@ ready() {{
 }}
 delete() {{
   if [ "$made" ]; then
-    {delete}
     made=
+    {delete} || say 'NOT DELETED: {name}; look whether it is still there, and costs money'
   fi
 }}
 on_all() {{ {ssh} {everywhere} --command="$1"; }}
@@ -122,7 +122,7 @@ def script(flags_of_train: Sequence[str], workdir: str) -> str:
   describe = gcloud('describe', FLAGS.tpu_name, '--format=value(state.state)')
   train = shlex.join(['.venv/bin/python', '-m', 'launchers.train', *flags_of_train, '--distributed'])
   return SCRIPT.format(
-      create=gcloud('create', FLAGS.tpu_name, *_request()), delete=delete,
+      create=gcloud('create', FLAGS.tpu_name, *_request()), delete=delete, name=FLAGS.tpu_name,
       ready=READY.format(seconds=int(FLAGS.tpu_wait_hours * 3600), describe=describe) if FLAGS.tpu_queued else '  true',
       ssh=gcloud('ssh', FLAGS.tpu_name), everywhere=everywhere, first=first, at_end='' if FLAGS.tpu_keep else 'delete',
       interrupted=command.INTERRUPTED, root=shlex.quote(str(tapes.ROOT)), attempts=FLAGS.tpu_attempts,
