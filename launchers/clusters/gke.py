@@ -109,7 +109,7 @@ def pod(flags_of_train: Sequence[str], chips: int | None, pods: int) -> dict:
       'containers': [_without_none({
           'name': JOB, 'image': FLAGS.gke_image, 'workingDir': '/daybreak',
           'command': ['python', '-m', 'launchers.train'], 'args': arguments(flags_of_train, chips, pods),
-          'env': None if chips else [{'name': 'PROCESS_ID', 'valueFrom': {'fieldRef': {
+          'env': None if chips or pods == 1 else [{'name': 'PROCESS_ID', 'valueFrom': {'fieldRef': {
               'fieldPath': "metadata.annotations['batch.kubernetes.io/job-completion-index']"}}}],
           'resources': {'limits': {'google.com/tpu': chips} if chips else {'nvidia.com/gpu': FLAGS.gke_gpus_per_node}},
           'volumeMounts': mounts})],
@@ -117,9 +117,15 @@ def pod(flags_of_train: Sequence[str], chips: int | None, pods: int) -> dict:
 
 
 def arguments(flags_of_train: Sequence[str], chips: int | None, pods: int) -> list[str]:
-  """The flags of each process. On TPUs JAX reads the rest off what GKE sets; with GPUs it would need a client of the
-  cluster's API and rights to it, so it is told."""
+  """The flags of each process.
+
+  On TPUs JAX reads the rest off what GKE sets where there are several machines
+  (https://cloud.google.com/kubernetes-engine/docs/how-to/tpus). With GPUs it would need a client of the cluster's API
+  and rights to it, so it is told.
+  """
   given = [flag.replace('$(', '$$(') for flag in flags_of_train]  # else Kubernetes expands it
+  if pods == 1:
+    return given
   if chips:
     return [*given, '--distributed']
   return [*given, '--distributed', f'--coordinator_address={FLAGS.gke_name}-{JOB}-0-0.{FLAGS.gke_name}:{PORT}',

@@ -36,11 +36,13 @@ RUNTIMES = {'v4': 'tpu-ubuntu2204-base', 'v5litepod': 'v2-alpha-tpuv5-lite', 'v5
             'v6e': 'v2-alpha-tpuv6e'}
 CHECKOUT = 'daybreak'  # below the home directory of each worker
 
+# Workers are reached by way of their TPU VM, also those of a queued resource: `queued-resources ssh` talks to 64 of
+# them at a time (gcloud 528.0.0, with --batch-size=all too), and training begins when all of them are there.
 SCRIPT = '''\
 #!/usr/bin/env bash
 # Written by python -m launchers.pod --cluster=tpu_vm. Creates, copies, trains, collects, deletes.
 set -euo pipefail
-made=
+made='' nodes=({nodes})
 
 say() {{ echo "tpu_vm: $*" >&2; }}
 create() {{
@@ -52,41 +54,57 @@ ready() {{
 }}
 delete() {{
   if [ "$made" ]; then
-    made=
+    made=''
     {delete} || say 'NOT DELETED: {name}; look whether it is still there, and costs money'
   fi
 }}
-on_all() {{ {ssh} {everywhere} --command="$1"; }}
-on_first() {{ {ssh} {first} --command="$1"; }}
+# of a node; exec, so that what ends with this script is gcloud
+copy() {{ exec {copy}; }}
+install() {{ exec {install}; }}
+train() {{ exec {train}; }}
+# all nodes at once, and in the background: bash puts a signal off while a command in the foreground runs
+on_each() {{
+  local node process processes=() failed=''
+  for node in "${{nodes[@]}}"; do
+    "$1" "$node" &
+    processes+=($!)
+  done
+  for process in "${{processes[@]}}"; do wait "$process" || failed=yes; done
+  [ ! "$failed" ]
+}}
+end() {{
+  trap '' INT TERM
+  for process in $(jobs -p); do kill "$process" || true; done
+  rm -f "$archive"
+  {at_end}
+}}
 
-trap '{at_end}' EXIT
+archive=$(mktemp)
+trap end EXIT
 trap 'exit {interrupted}' INT
 trap 'exit 143' TERM
-
-archive=$(mktemp --suffix=.tar.gz)
 git -C {root} archive --format=tar.gz --output="$archive" HEAD
 if [ -n "$(git -C {root} status --porcelain)" ]; then say 'what is not committed here is not copied'; fi
 
 status=1
 for attempt in $(seq {attempts}); do
   say "attempt $attempt of {attempts}"
-  if ! {{ create && ready && {copy} && on_all {install}; }}; then
+  if ! {{ create && ready && on_each copy && on_each install; }}; then
     say 'the machines could not be set up'
     delete
     continue
   fi
-  on_all {train} || say 'training ended on some worker, or contact to it was lost'
-  status=$(on_first {read_status}) || status={lost}
+  on_each train || say 'training ended on some worker, or contact to it was lost'
+  status=$({read_status}) || status={lost}
   {collect} || say 'the records of worker 0 could not be copied'
   say "training ended with status $status"
   case $status in {goes_on}) delete ;; *) break ;; esac
 done
-rm -f "$archive"
 exit "$status"
 '''
 
 READY = '''\
-  local state= end=$((SECONDS + {seconds}))
+  local state='' end=$((SECONDS + {seconds}))
   until [ "$state" = ACTIVE ]; do
     case $state in FAILED | SUSPENDING | SUSPENDED) say "the queued resource is $state"; return 1 ;; esac
     if [ $SECONDS -gt $end ]; then say 'the queued resource did not become ACTIVE'; return 1; fi
@@ -116,27 +134,26 @@ def script(flags_of_train: Sequence[str], workdir: str) -> str:
   """The text of the script."""
   kind = 'queued-resources' if FLAGS.tpu_queued else 'tpu-vm'
   where = [f'--zone={FLAGS.tpu_zone}', *([f'--project={FLAGS.tpu_project}'] if FLAGS.tpu_project else [])]
-  gcloud = lambda *words: shlex.join(['gcloud', 'compute', 'tpus', kind, *words, *where])
-  everywhere = '--worker=all' + (' --node=all' if FLAGS.tpu_queued else '')
-  first = '--worker=0' + (' --node=0' if FLAGS.tpu_queued else '')
-  # Spot machines that were taken away must be deleted all the same before their name is free.
-  delete = gcloud('delete', FLAGS.tpu_name, '--quiet', *(['--force'] if FLAGS.tpu_queued else []))
-  describe = gcloud('describe', FLAGS.tpu_name, '--format=value(state.state)')
+  gcloud = lambda *words: shlex.join(['gcloud', 'compute', 'tpus', *words, *where])
+  ssh = lambda node, worker, text: f'{gcloud("tpu-vm", "ssh", f"--worker={worker}", f"--command={text}")} {node}'
+  # NodeIdPrefix: https://googleapis.dev/dotnet/Google.Apis.TPU.v2/latest/api/Google.Apis.TPU.v2.Data.MultisliceParams
+  nodes = [FLAGS.tpu_name] if FLAGS.tpu_slices == 1 else [f'{FLAGS.tpu_name}-{i}' for i in range(FLAGS.tpu_slices)]
   train = shlex.join(['.venv/bin/python', '-m', 'launchers.train', *flags_of_train, '--distributed'])
+  describe = gcloud(kind, 'describe', FLAGS.tpu_name, '--format=value(state.state)')
   return SCRIPT.format(
-      create=gcloud('create', FLAGS.tpu_name, *_request()), delete=delete, name=FLAGS.tpu_name,
+      nodes=' '.join(nodes), create=gcloud(kind, 'create', FLAGS.tpu_name, *_request()), name=FLAGS.tpu_name,
+      # spot machines that were taken away must be deleted all the same before their name is free
+      delete=gcloud(kind, 'delete', FLAGS.tpu_name, '--quiet', *(['--force'] if FLAGS.tpu_queued else [])),
       ready=READY.format(seconds=int(FLAGS.tpu_wait_hours * 3600), describe=describe) if FLAGS.tpu_queued else '  true',
-      ssh=gcloud('ssh', FLAGS.tpu_name), everywhere=everywhere, first=first, at_end='' if FLAGS.tpu_keep else 'delete',
-      interrupted=command.INTERRUPTED, root=shlex.quote(str(tapes.ROOT)), attempts=FLAGS.tpu_attempts,
-      copy=gcloud('scp').replace('scp', f'scp "$archive" {shlex.quote(FLAGS.tpu_name)}:{CHECKOUT}.tar.gz {everywhere}',
-                                 1),
-      install=shlex.quote(_install()),
-      # the status is kept there: what gcloud returns for several workers is not documented
-      train=shlex.quote(f'cd {CHECKOUT} && {{ {train}; echo $? >status; }}'),
-      read_status=shlex.quote(f'cat {CHECKOUT}/status'),
-      collect=gcloud('scp').replace('scp', f'scp {shlex.quote(f"{FLAGS.tpu_name}:{CHECKOUT}/{workdir}/")} '
-                                    f'{shlex.quote(str(Path(workdir).parent))} --recurse {first}', 1),
-      lost=command.LOST, goes_on=f'{command.PREEMPTED} | {command.LOST}')
+      copy=f'{gcloud("tpu-vm", "scp", "--worker=all")} "$archive" "$1":{CHECKOUT}.tar.gz',
+      install=ssh('"$1"', 'all', _install()),
+      # the status is kept there: gcloud's is that of any worker whose command failed
+      train=ssh('"$1"', 'all', f'cd {CHECKOUT} && {{ {train}; echo $? >status; }}'),
+      read_status=ssh(nodes[0], 0, f'cat {CHECKOUT}/status'),
+      collect=gcloud('tpu-vm', 'scp', '--worker=0', '--recurse', f'{nodes[0]}:{CHECKOUT}/{workdir}',
+                     str(Path(workdir).parent)),
+      at_end=':' if FLAGS.tpu_keep else 'delete', interrupted=command.INTERRUPTED, lost=command.LOST,
+      goes_on=f'{command.PREEMPTED} | {command.LOST}', root=shlex.quote(str(tapes.ROOT)), attempts=FLAGS.tpu_attempts)
 
 
 def _request() -> list[str]:

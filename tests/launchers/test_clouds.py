@@ -106,6 +106,14 @@ def test_one_process_for_each_machine(name, machines, chips):
   assert limits == ({'google.com/tpu': chips} if chips else {'nvidia.com/gpu': 8})
 
 
+@pytest.mark.parametrize('flags', [('--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2'), ('--gke_gpu=nvidia-l4',)])
+def test_a_machine_alone_looks_for_no_others(flags):
+  text = dry_run((*GKE, *flags), '/data/runs/a', ())
+  container = yaml.safe_load(text[:text.rindex('$ kubectl')])['spec']['replicatedJobs'][0]['template']['spec'][
+      'template']['spec']['containers'][0]
+  assert container['args'] == [CONFIG, '--workdir=/data/runs/a'] and 'env' not in container
+
+
 # -- TPU VM
 
 def script(tmp_path, name='tpu_vm', *more, workdir='runs/a') -> Path:
@@ -128,9 +136,13 @@ calls = [json.loads(line) for line in open(os.environ['CALLS'])]
 if verb == 'describe':
   states = behaviour.get('states', ['ACTIVE'])
   print(states[min(sum(c[4] == 'describe' for c in calls), len(states)) - 1])
+trains = [c[-1] for c in calls if 'launchers.train' in json.dumps(c)]
 if 'launchers.train' in command:
   time.sleep(behaviour.get('seconds', 0))
-  home = os.environ['WORKER']
+  while len(trains) < behaviour.get('together', 1):
+    time.sleep(0.01)
+    trains = [line for line in open(os.environ['CALLS']) if 'launchers.train' in line]
+  home = os.environ['WORKER'] + '/' + sys.argv[-1]
   os.makedirs(home + '/daybreak/.venv/bin', exist_ok=True)
   with open(home + '/daybreak/.venv/bin/python', 'w') as file:
     file.write('#!/usr/bin/env python3\\nimport json, os, sys\\n'
@@ -138,8 +150,7 @@ if 'launchers.train' in command:
   os.chmod(home + '/daybreak/.venv/bin/python', 0o755)
   sys.exit(subprocess.run(['bash', '-c', command], cwd=home).returncode)
 if command.startswith('cat'):
-  trained = sum('launchers.train' in json.dumps(c) for c in calls)
-  print(behaviour.get('statuses', [0])[trained - 1])
+  print(behaviour.get('statuses', [0])[trains.count(sys.argv[-1]) - 1])
 sys.exit(1 if verb == behaviour.get('fails') else 0)
 '''
 
@@ -181,12 +192,12 @@ def test_machines_are_created_used_and_deleted_whatever_happens(behaviour, statu
 
 
 @pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_machines_are_deleted_when_the_script_is_ended(number, status, tmp_path):
-  process = begin(script(tmp_path), tmp_path, seconds=1)
+def test_machines_are_deleted_at_once_when_the_script_is_ended(number, status, tmp_path):
+  process = begin(script(tmp_path), tmp_path, seconds=300)
   while 'launchers.train' not in ((tmp_path / 'calls').read_text() if (tmp_path / 'calls').exists() else ''):
     time.sleep(0.01)
   process.send_signal(number)
-  _, err = process.communicate(timeout=60)
+  _, err = process.communicate(timeout=30)  # nor does a child keep its output open
   assert process.returncode == status, err
   assert verbs(tmp_path)[-1] == 'delete'
 
@@ -198,6 +209,16 @@ def test_a_queued_resource_is_waited_for(states, end, tmp_path):
   assert process.returncode == end, err
   assert verbs(tmp_path).count('describe') == 3  # until it is ACTIVE, or once in each attempt
   assert ('delete' in verbs(tmp_path)) == (end == 1)  # --tpu_keep keeps what was trained on
+
+
+def test_all_slices_train_at_once(tmp_path):
+  process = begin(script(tmp_path, 'tpu_vm_queued'), tmp_path, together=2)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 0, err
+  assert verbs(tmp_path) == ['create', 'describe', *['scp'] * 2, *['ssh'] * 5, 'scp']  # kept, so not deleted
+  calls = [json.loads(line) for line in (tmp_path / 'calls').read_text().splitlines()]
+  assert sorted(call[-1] for call in calls if call[4] == 'ssh') == ['two-0'] * 3 + ['two-1'] * 2
+  assert 'two-0:daybreak/runs/a' in calls[-1]
 
 
 def test_flags_arrive_as_they_were_given(tmp_path):
@@ -220,6 +241,7 @@ def test_flags_arrive_as_they_were_given(tmp_path):
     ('compute tpus tpu-vm delete a --force', '--force: not documented'),
     ('compute tpus tpu-vm ssh a --node=all', '--node: not documented'),
     ('compute tpus tpu-vm scp a', '1 names'), ('compute tpus tpu-vms create a', 'no such command'),
+    ('compute tpus queued-resources ssh a', 'no such command in the table'),
     ('compute tpus queued-resources create a --runtime-version=v --node-id=a', 'give one of --accelerator-type'),
     ('compute tpus queued-resources create a --runtime-version=v --accelerator-type=t', 'give one of --node-id'),
     ('compute tpus queued-resources create a --runtime-version=v --accelerator-type=t --node-id=a --node-count=2',
