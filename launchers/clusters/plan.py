@@ -2,6 +2,7 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,8 @@ class Plan:
   def run(self) -> int:
     """Writes the files and runs the commands; the status of the first that failed, or 0.
 
+    SIGTERM is passed on, and Ctrl-C, which a terminal gives to commands too, left to them: they have to clean up.
+
     Raises:
       Problem: a program is not installed here.
     """
@@ -53,7 +56,10 @@ class Plan:
                       'run that elsewhere')
     self.write()
     for command in self.commands:
-      status = subprocess.run(command.argv, env={**os.environ, **command.env}).returncode
+      signal.signal(signal.SIGINT, lambda *_: None)
+      process = subprocess.Popen(command.argv, env={**os.environ, **command.env})
+      signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+      status = process.wait()
       if status:
         return status if status > 0 else 128 - status
     return 0

@@ -136,7 +136,7 @@ def script(flags_of_train: Sequence[str], workdir: str) -> str:
   where = [f'--zone={FLAGS.tpu_zone}', *([f'--project={FLAGS.tpu_project}'] if FLAGS.tpu_project else [])]
   gcloud = lambda *words: shlex.join(['gcloud', 'compute', 'tpus', *words, *where])
   ssh = lambda node, worker, text: f'{gcloud("tpu-vm", "ssh", f"--worker={worker}", f"--command={text}")} {node}'
-  # NodeIdPrefix: https://googleapis.dev/dotnet/Google.Apis.TPU.v2/latest/api/Google.Apis.TPU.v2.Data.MultisliceParams
+  # names: https://googleapis.dev/dotnet/Google.Apis.TPU.v2/latest/api/Google.Apis.TPU.v2.Data.MultisliceParams.html
   nodes = [FLAGS.tpu_name] if FLAGS.tpu_slices == 1 else [f'{FLAGS.tpu_name}-{i}' for i in range(FLAGS.tpu_slices)]
   train = shlex.join(['.venv/bin/python', '-m', 'launchers.train', *flags_of_train, '--distributed'])
   describe = gcloud(kind, 'describe', FLAGS.tpu_name, '--format=value(state.state)')

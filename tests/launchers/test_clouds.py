@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -155,17 +156,17 @@ sys.exit(1 if verb == behaviour.get('fails') else 0)
 '''
 
 
-def begin(path: Path, tmp_path: Path, **behaviour):
-  """The script, with a gcloud that is none; it runs what a worker would."""
+def begin(command: Path | list[str], tmp_path: Path, **behaviour):
+  """The script, or a command, with a gcloud that is none; it runs what a worker would."""
   (tmp_path / 'bin').mkdir()
   (tmp_path / 'worker').mkdir()
   (tmp_path / 'bin' / 'gcloud').write_text(STAND_IN)
   (tmp_path / 'bin' / 'gcloud').chmod(0o755)
   env = {**os.environ, 'PATH': f'{tmp_path}/bin:{os.environ["PATH"]}', 'CALLS': str(tmp_path / 'calls'),
          'BEHAVIOUR': json.dumps(behaviour), 'WORKER': str(tmp_path / 'worker'), 'POLL_SECONDS': '0.01',
-         'TRAINED': str(tmp_path / 'trained.json')}
-  return subprocess.Popen(['bash', path], env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True)
+         'TRAINED': str(tmp_path / 'trained.json'), 'PYTHONPATH': str(tapes.ROOT)}
+  return subprocess.Popen(['bash', command] if isinstance(command, Path) else command, env=env, cwd=tmp_path, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
 
 def verbs(tmp_path) -> list[str]:
@@ -191,12 +192,17 @@ def test_machines_are_created_used_and_deleted_whatever_happens(behaviour, statu
   assert ('NOT DELETED' in err) == (behaviour.get('fails') == 'delete')
 
 
-@pytest.mark.parametrize('number, status', [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_machines_are_deleted_at_once_when_the_script_is_ended(number, status, tmp_path):
-  process = begin(script(tmp_path), tmp_path, seconds=300)
+@pytest.mark.parametrize('whole, send, number, status', [
+    (False, os.kill, signal.SIGTERM, 143), (False, os.kill, signal.SIGINT, 130), (False, os.killpg, signal.SIGINT, 130),
+    (True, os.kill, signal.SIGTERM, 143), (True, os.killpg, signal.SIGINT, 130)])
+def test_machines_are_deleted_at_once_when_training_is_ended(whole, send, number, status, tmp_path):
+  """By a signal to the script or to launchers.pod; killpg as a terminal's Ctrl-C."""
+  flags, workdir, more = PLANS['tpu_vm']
+  process = begin([sys.executable, '-m', 'launchers.pod', *flags, '--', CONFIG, f'--workdir={workdir}', *more] if whole
+                  else script(tmp_path), tmp_path, seconds=300)
   while 'launchers.train' not in ((tmp_path / 'calls').read_text() if (tmp_path / 'calls').exists() else ''):
     time.sleep(0.01)
-  process.send_signal(number)
+  send(process.pid, number)
   _, err = process.communicate(timeout=30)  # nor does a child keep its output open
   assert process.returncode == status, err
   assert verbs(tmp_path)[-1] == 'delete'
