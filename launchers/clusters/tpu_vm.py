@@ -132,28 +132,28 @@ def run(made: Plan) -> int:
 
 def script(flags_of_train: Sequence[str], workdir: str) -> str:
   """The text of the script."""
-  kind = 'queued-resources' if FLAGS.tpu_queued else 'tpu-vm'
-  where = [f'--zone={FLAGS.tpu_zone}', *([f'--project={FLAGS.tpu_project}'] if FLAGS.tpu_project else [])]
-  gcloud = lambda *words: shlex.join(['gcloud', 'compute', 'tpus', *words, *where])
-  ssh = lambda node, worker, text: f'{gcloud("tpu-vm", "ssh", f"--worker={worker}", f"--command={text}")} {node}'
+  name, kind = FLAGS.tpu_name, 'queued-resources' if FLAGS.tpu_queued else 'tpu-vm'
+  where = shlex.join([f'--zone={FLAGS.tpu_zone}', *([f'--project={FLAGS.tpu_project}'] if FLAGS.tpu_project else [])])
+  gcloud = lambda *words: f'gcloud compute tpus {" ".join(words)} {where}'
+  ssh = lambda node, worker, text: gcloud('tpu-vm ssh', node, f'--worker={worker}', shlex.quote(f'--command={text}'))
   # names: https://googleapis.dev/dotnet/Google.Apis.TPU.v2/latest/api/Google.Apis.TPU.v2.Data.MultisliceParams.html
-  nodes = [FLAGS.tpu_name] if FLAGS.tpu_slices == 1 else [f'{FLAGS.tpu_name}-{i}' for i in range(FLAGS.tpu_slices)]
+  nodes = [name] if FLAGS.tpu_slices == 1 else [f'{name}-{i}' for i in range(FLAGS.tpu_slices)]
   train = shlex.join(['.venv/bin/python', '-m', 'launchers.train', *flags_of_train, '--distributed'])
-  describe = gcloud(kind, 'describe', FLAGS.tpu_name, '--format=value(state.state)')
+  here, there = shlex.quote(str(Path(workdir).parent)), shlex.quote(f'{nodes[0]}:{CHECKOUT}/{workdir}')
   return SCRIPT.format(
-      nodes=' '.join(nodes), create=gcloud(kind, 'create', FLAGS.tpu_name, *_request()), name=FLAGS.tpu_name,
-      # spot machines that were taken away must be deleted all the same before their name is free
-      delete=gcloud(kind, 'delete', FLAGS.tpu_name, '--quiet', *(['--force'] if FLAGS.tpu_queued else [])),
-      ready=READY.format(seconds=int(FLAGS.tpu_wait_hours * 3600), describe=describe) if FLAGS.tpu_queued else '  true',
-      copy=f'{gcloud("tpu-vm", "scp", "--worker=all")} "$archive" "$1":{CHECKOUT}.tar.gz',
+      name=name, nodes=' '.join(nodes), create=gcloud(kind, 'create', name, *map(shlex.quote, _request())),
+      ready=READY.format(seconds=int(FLAGS.tpu_wait_hours * 3600), describe=gcloud(
+          kind, 'describe', name, "'--format=value(state.state)'")) if FLAGS.tpu_queued else '  true',
+      delete=gcloud(kind, 'delete', name, '--quiet', *(['--force'] if FLAGS.tpu_queued else [])),
+      at_end=':' if FLAGS.tpu_keep else 'delete', interrupted=command.INTERRUPTED, root=shlex.quote(str(tapes.ROOT)),
+      attempts=FLAGS.tpu_attempts,
+      copy=gcloud('tpu-vm scp "$archive"', f'"$1":{CHECKOUT}.tar.gz', '--worker=all'),
       install=ssh('"$1"', 'all', _install()),
       # the status is kept there: gcloud's is that of any worker whose command failed
       train=ssh('"$1"', 'all', f'cd {CHECKOUT} && {{ {train}; echo $? >status; }}'),
       read_status=ssh(nodes[0], 0, f'cat {CHECKOUT}/status'),
-      collect=gcloud('tpu-vm', 'scp', '--worker=0', '--recurse', f'{nodes[0]}:{CHECKOUT}/{workdir}',
-                     str(Path(workdir).parent)),
-      at_end=':' if FLAGS.tpu_keep else 'delete', interrupted=command.INTERRUPTED, lost=command.LOST,
-      goes_on=f'{command.PREEMPTED} | {command.LOST}', root=shlex.quote(str(tapes.ROOT)), attempts=FLAGS.tpu_attempts)
+      collect=gcloud('tpu-vm scp', there, here, '--recurse --worker=0'),
+      lost=command.LOST, goes_on=f'{command.PREEMPTED} | {command.LOST}')
 
 
 def _request() -> list[str]:

@@ -137,13 +137,13 @@ calls = [json.loads(line) for line in open(os.environ['CALLS'])]
 if verb == 'describe':
   states = behaviour.get('states', ['ACTIVE'])
   print(states[min(sum(c[4] == 'describe' for c in calls), len(states)) - 1])
-trains = [c[-1] for c in calls if 'launchers.train' in json.dumps(c)]
+trains = [c[5] for c in calls if 'launchers.train' in json.dumps(c)]
 if 'launchers.train' in command:
   time.sleep(behaviour.get('seconds', 0))
   while len(trains) < behaviour.get('together', 1):
     time.sleep(0.01)
     trains = [line for line in open(os.environ['CALLS']) if 'launchers.train' in line]
-  home = os.environ['WORKER'] + '/' + sys.argv[-1]
+  home = os.environ['WORKER'] + '/' + sys.argv[5]
   os.makedirs(home + '/daybreak/.venv/bin', exist_ok=True)
   with open(home + '/daybreak/.venv/bin/python', 'w') as file:
     file.write('#!/usr/bin/env python3\\nimport json, os, sys\\n'
@@ -151,7 +151,7 @@ if 'launchers.train' in command:
   os.chmod(home + '/daybreak/.venv/bin/python', 0o755)
   sys.exit(subprocess.run(['bash', '-c', command], cwd=home).returncode)
 if command.startswith('cat'):
-  print(behaviour.get('statuses', [0])[trains.count(sys.argv[-1]) - 1])
+  print(behaviour.get('statuses', [0])[trains.count(sys.argv[5]) - 1])
 sys.exit(1 if verb == behaviour.get('fails') else 0)
 '''
 
@@ -160,11 +160,13 @@ def begin(command: Path | list[str], tmp_path: Path, **behaviour):
   """The script, or a command, with a gcloud that is none; it runs what a worker would."""
   (tmp_path / 'bin').mkdir()
   (tmp_path / 'worker').mkdir()
+  (tmp_path / 'temporary').mkdir()
   (tmp_path / 'bin' / 'gcloud').write_text(STAND_IN)
   (tmp_path / 'bin' / 'gcloud').chmod(0o755)
   env = {**os.environ, 'PATH': f'{tmp_path}/bin:{os.environ["PATH"]}', 'CALLS': str(tmp_path / 'calls'),
          'BEHAVIOUR': json.dumps(behaviour), 'WORKER': str(tmp_path / 'worker'), 'POLL_SECONDS': '0.01',
-         'TRAINED': str(tmp_path / 'trained.json'), 'PYTHONPATH': str(tapes.ROOT)}
+         'TRAINED': str(tmp_path / 'trained.json'), 'TMPDIR': str(tmp_path / 'temporary'),
+         'PYTHONPATH': str(tapes.ROOT)}
   return subprocess.Popen(['bash', command] if isinstance(command, Path) else command, env=env, cwd=tmp_path, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
 
@@ -205,7 +207,7 @@ def test_machines_are_deleted_at_once_when_training_is_ended(whole, send, number
   send(process.pid, number)
   _, err = process.communicate(timeout=30)  # nor does a child keep its output open
   assert process.returncode == status, err
-  assert verbs(tmp_path)[-1] == 'delete'
+  assert verbs(tmp_path)[-1] == 'delete' and not list((tmp_path / 'temporary').iterdir())
 
 
 @pytest.mark.parametrize('states, end', [(['WAITING_FOR_RESOURCES', 'PROVISIONING', 'ACTIVE'], 0), (['FAILED'], 1)])
@@ -223,8 +225,8 @@ def test_all_slices_train_at_once(tmp_path):
   assert process.returncode == 0, err
   assert verbs(tmp_path) == ['create', 'describe', *['scp'] * 2, *['ssh'] * 5, 'scp']  # kept, so not deleted
   calls = [json.loads(line) for line in (tmp_path / 'calls').read_text().splitlines()]
-  assert sorted(call[-1] for call in calls if call[4] == 'ssh') == ['two-0'] * 3 + ['two-1'] * 2
-  assert 'two-0:daybreak/runs/a' in calls[-1]
+  assert sorted(call[5] for call in calls if call[4] == 'ssh') == ['two-0'] * 3 + ['two-1'] * 2
+  assert calls[-1][5:7] == ['two-0:daybreak/runs/a', 'runs']
 
 
 def test_flags_arrive_as_they_were_given(tmp_path):
