@@ -56,14 +56,14 @@ delete() {{
     {delete} || say 'NOT DELETED: {name}; look whether it is still there, and costs money'
   fi
 }}
-on_all() {{ {ssh} {everywhere} --command="$1"; }}
-on_first() {{ {ssh} {first} --command="$1"; }}
+on_all() {{ {on_all}; }}
+on_first() {{ {on_first}; }}
 
-trap '{at_end}' EXIT
+archive=$(mktemp --suffix=.tar.gz)
+trap '{at_end}rm -f "$archive"' EXIT
 trap 'exit {interrupted}' INT
 trap 'exit 143' TERM
 
-archive=$(mktemp --suffix=.tar.gz)
 git -C {root} archive --format=tar.gz --output="$archive" HEAD
 if [ -n "$(git -C {root} status --porcelain)" ]; then say 'what is not committed here is not copied'; fi
 
@@ -81,7 +81,6 @@ for attempt in $(seq {attempts}); do
   say "training ended with status $status"
   case $status in {goes_on}) delete ;; *) break ;; esac
 done
-rm -f "$archive"
 exit "$status"
 '''
 
@@ -114,28 +113,24 @@ def run(made: Plan) -> int:
 
 def script(flags_of_train: Sequence[str], workdir: str) -> str:
   """The text of the script."""
-  kind = 'queued-resources' if FLAGS.tpu_queued else 'tpu-vm'
-  where = [f'--zone={FLAGS.tpu_zone}', *([f'--project={FLAGS.tpu_project}'] if FLAGS.tpu_project else [])]
-  gcloud = lambda *words: shlex.join(['gcloud', 'compute', 'tpus', kind, *words, *where])
-  everywhere = '--worker=all' + (' --node=all' if FLAGS.tpu_queued else '')
-  first = '--worker=0' + (' --node=0' if FLAGS.tpu_queued else '')
-  # Spot machines that were taken away must be deleted all the same before their name is free.
-  delete = gcloud('delete', FLAGS.tpu_name, '--quiet', *(['--force'] if FLAGS.tpu_queued else []))
-  describe = gcloud('describe', FLAGS.tpu_name, '--format=value(state.state)')
+  name, queued = FLAGS.tpu_name, FLAGS.tpu_queued
+  where = shlex.join([f'--zone={FLAGS.tpu_zone}', *([f'--project={FLAGS.tpu_project}'] if FLAGS.tpu_project else [])])
+  gcloud = lambda *words: f"gcloud compute tpus {'queued-resources' if queued else 'tpu-vm'} {' '.join(words)} {where}"
+  everywhere, first = ('--worker=all --node=all', '--worker=0 --node=0') if queued else ('--worker=all', '--worker=0')
   train = shlex.join(['.venv/bin/python', '-m', 'launchers.train', *flags_of_train, '--distributed'])
+  here, there = shlex.quote(str(Path(workdir).parent)), shlex.quote(f'{name}:{CHECKOUT}/{workdir}/')
   return SCRIPT.format(
-      create=gcloud('create', FLAGS.tpu_name, *_request()), delete=delete, name=FLAGS.tpu_name,
-      ready=READY.format(seconds=int(FLAGS.tpu_wait_hours * 3600), describe=describe) if FLAGS.tpu_queued else '  true',
-      ssh=gcloud('ssh', FLAGS.tpu_name), everywhere=everywhere, first=first, at_end='' if FLAGS.tpu_keep else 'delete',
+      name=name, create=gcloud('create', name, *map(shlex.quote, _request())),
+      ready=READY.format(seconds=int(FLAGS.tpu_wait_hours * 3600), describe=gcloud(
+          'describe', name, "'--format=value(state.state)'")) if queued else '  true',
+      delete=gcloud('delete', name, '--quiet', *(['--force'] if queued else [])),
+      on_all=gcloud('ssh', name, everywhere, '--command="$1"'),
+      on_first=gcloud('ssh', name, first, '--command="$1"'), at_end='' if FLAGS.tpu_keep else 'delete; ',
       interrupted=command.INTERRUPTED, root=shlex.quote(str(tapes.ROOT)), attempts=FLAGS.tpu_attempts,
-      copy=gcloud('scp').replace('scp', f'scp "$archive" {shlex.quote(FLAGS.tpu_name)}:{CHECKOUT}.tar.gz {everywhere}',
-                                 1),
-      install=shlex.quote(_install()),
+      copy=gcloud('scp', '"$archive"', f'{name}:{CHECKOUT}.tar.gz', everywhere), install=shlex.quote(_install()),
       # the status is kept there: what gcloud returns for several workers is not documented
       train=shlex.quote(f'cd {CHECKOUT} && {{ {train}; echo $? >status; }}'),
-      read_status=shlex.quote(f'cat {CHECKOUT}/status'),
-      collect=gcloud('scp').replace('scp', f'scp {shlex.quote(f"{FLAGS.tpu_name}:{CHECKOUT}/{workdir}/")} '
-                                    f'{shlex.quote(str(Path(workdir).parent))} --recurse {first}', 1),
+      read_status=shlex.quote(f'cat {CHECKOUT}/status'), collect=gcloud('scp', there, here, '--recurse', first),
       lost=command.LOST, goes_on=f'{command.PREEMPTED} | {command.LOST}')
 
 

@@ -148,11 +148,12 @@ def begin(path: Path, tmp_path: Path, **behaviour):
   """The script, with a gcloud that is none; it runs what a worker would."""
   (tmp_path / 'bin').mkdir()
   (tmp_path / 'worker').mkdir()
+  (tmp_path / 'temporary').mkdir()
   (tmp_path / 'bin' / 'gcloud').write_text(STAND_IN)
   (tmp_path / 'bin' / 'gcloud').chmod(0o755)
   env = {**os.environ, 'PATH': f'{tmp_path}/bin:{os.environ["PATH"]}', 'CALLS': str(tmp_path / 'calls'),
          'BEHAVIOUR': json.dumps(behaviour), 'WORKER': str(tmp_path / 'worker'), 'POLL_SECONDS': '0.01',
-         'TRAINED': str(tmp_path / 'trained.json')}
+         'TRAINED': str(tmp_path / 'trained.json'), 'TMPDIR': str(tmp_path / 'temporary')}
   return subprocess.Popen(['bash', path], env=env, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                           text=True)
 
@@ -188,7 +189,7 @@ def test_machines_are_deleted_when_the_script_is_ended(number, status, tmp_path)
   process.send_signal(number)
   _, err = process.communicate(timeout=60)
   assert process.returncode == status, err
-  assert verbs(tmp_path)[-1] == 'delete'
+  assert verbs(tmp_path)[-1] == 'delete' and not list((tmp_path / 'temporary').iterdir())
 
 
 @pytest.mark.parametrize('states, end', [(['WAITING_FOR_RESOURCES', 'PROVISIONING', 'ACTIVE'], 0), (['FAILED'], 1)])
