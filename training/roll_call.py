@@ -48,7 +48,7 @@ def _be_called(port: int, count: int, seconds: float, end: float) -> str:
   except OSError as error:
     raise Problem(f'port {port}: process 0 cannot listen there ({error.strerror}); is another run at work on this '
                   'machine? choose another port') from None
-  here, answer = {}, 'go'
+  here, callers, answer = set(), [], 'go'
   with server, contextlib.ExitStack() as kept:
     while len(here) < count - 1 and answer == 'go':
       server.settimeout(max(end - time.monotonic(), 0.001))
@@ -70,8 +70,9 @@ def _be_called(port: int, count: int, seconds: float, end: float) -> str:
       if theirs != count or number >= count or number in here:
         answer = (f'process 0 counts {count} processes, and process {number} counts {theirs}' if theirs != count else
                   f'two processes say that they are process {number} of {count}')
-      here[number] = connection, file
-    for connection, file in here.values():
+      here.add(number)
+      callers.append((connection, file))
+    for connection, file in callers:
       with contextlib.suppress(OSError):
         connection.sendall(f'{answer}\n'.encode())
         connection.shutdown(socket.SHUT_WR)
