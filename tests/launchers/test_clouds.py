@@ -239,25 +239,6 @@ def test_flags_arrive_as_they_were_given(tmp_path):
   assert not list(tmp_path.rglob('broken'))
 
 
-@pytest.mark.parametrize('words, said', [
-    ('compute tpus tpu-vm create a --zone=z', '--version: is missing'),
-    ('compute tpus tpu-vm create --zone=z --version=v', '0 names'),
-    ('compute tpus tpu-vm create a b --version=v', '2 names'),
-    ('compute tpus tpu-vm create a --version=v --runtime-version=v', '--runtime-version: not documented'),
-    ('compute tpus tpu-vm create a --version', '--version: wants value'),
-    ('compute tpus tpu-vm delete a --quiet=yes', '--quiet: takes no value'),
-    ('compute tpus tpu-vm delete a --force', '--force: not documented'),
-    ('compute tpus tpu-vm ssh a --node=all', '--node: not documented'),
-    ('compute tpus tpu-vm scp a', '1 names'), ('compute tpus tpu-vms create a', 'no such command'),
-    ('compute tpus queued-resources ssh a', 'no such command in the table'),
-    ('compute tpus queued-resources create a --runtime-version=v --node-id=a', 'give one of --accelerator-type'),
-    ('compute tpus queued-resources create a --runtime-version=v --accelerator-type=t', 'give one of --node-id'),
-    ('compute tpus queued-resources create a --runtime-version=v --accelerator-type=t --node-id=a --node-count=2',
-     'give one of --node-id')])
-def test_a_wrong_gcloud_command_is_refused(words, said):
-  assert any(said in problem for problem in gcloud.problems(['gcloud', *words.split()]))
-
-
 # -- what does not fit
 
 @pytest.mark.parametrize('flags, workdir, more, said', [
