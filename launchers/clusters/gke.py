@@ -41,8 +41,8 @@ TPUS = {'tpu-v4-podslice': 3, 'tpu-v5-lite-podslice': 2, 'tpu-v5p-slice': 3, 'tp
 CHIPS_PER_VM = 4
 JOB = 'train'  # name of the replicated job, and of its container
 PORT = 8476  # of process 0; where JAX asks its users for none, it takes this one on Cloud TPUs
-NAME = re.compile(r'[a-z0-9]([-a-z0-9]*[a-z0-9])?')
-ENDED = [command.USAGE, command.NOT_REACHED]  # to begin again would end the same
+NAME = re.compile(r'[a-z]([-a-z0-9]*[a-z0-9])?')
+ENDED = [command.USAGE, command.NOT_REACHED]  # to begin again would end the same; Kubernetes wants them in order
 
 
 def plan(flags_of_train: Sequence[str]) -> Plan:
@@ -67,8 +67,8 @@ def manifest(flags_of_train: Sequence[str]) -> dict:
   jobs, pods, chips = (FLAGS.gke_slices, *tpu_slice()) if FLAGS.gke_tpu else (1, FLAGS.gke_nodes, None)
   longest = f'{FLAGS.gke_name}-{JOB}-{jobs - 1}-{pods - 1}'
   if not NAME.fullmatch(FLAGS.gke_name) or len(longest) > 63 - len('-xxxxx'):
-    raise Problem(f'--gke_name={FLAGS.gke_name}: lower-case letters, digits and dashes, please, and short enough for '
-                  f'the host name {longest}')
+    raise Problem(f'--gke_name={FLAGS.gke_name}: a lower-case letter, then letters, digits and dashes, please, and '
+                  f'short enough for the host name {longest}')
   labels = {'kueue.x-k8s.io/queue-name': FLAGS.gke_queue} if FLAGS.gke_queue else {}
   return {
       'apiVersion': 'jobset.x-k8s.io/v1alpha2', 'kind': 'JobSet',
@@ -158,6 +158,10 @@ def check(flags_of_train: Sequence[str]):
     raise Problem('give either --gke_tpu and --gke_topology, or --gke_gpu and --gke_nodes')
   if FLAGS.gke_tpu and FLAGS.gke_tpu not in TPUS:
     raise Problem(f'--gke_tpu={FLAGS.gke_tpu}: not one of {", ".join(TPUS)}')
+  for name in ('gke_image', 'gke_claim', 'gke_namespace', 'gke_gpu', 'gke_queue', 'gke_priority_class',
+               'gke_service_account'):
+    if not re.fullmatch(r'[\w./:@-]*', getattr(FLAGS, name) or '', re.ASCII):
+      raise Problem(f'--{name}={getattr(FLAGS, name)}: letters, digits and ./:@-, please')
   workdir = flag_value(flags_of_train, 'workdir')
   if not PurePosixPath(workdir).is_relative_to(FLAGS.gke_mount):
     raise Problem(f'--workdir={workdir}: would be lost with its pod; name a folder below --gke_mount={FLAGS.gke_mount}')

@@ -252,6 +252,8 @@ def test_flags_arrive_as_they_were_given(tmp_path):
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2', '--gke_slices=2'), '/data/a', (), 'several machines each'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2'), 'runs/a', (), 'would be lost with its pod'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2', '--gke_name=My_run'), '/data/a', (), '--gke_name=My_run'),
+    ((*GKE, '--gke_gpu=nvidia-l4', '--gke_name=2slices'), '/data/a', (), '--gke_name=2slices'),
+    ((*GKE, '--gke_gpu=nvidia-l4', '--gke_queue=my queue'), '/data/a', (), '--gke_queue=my queue'),
     ((*GKE, '--gke_gpu=nvidia-l4', f'--gke_name={"a" * 60}'), '/data/a', (), 'short enough'),
     (TPU, 'runs/a', SHARED, '--tpu_type is missing'),
     (('--cluster=tpu_vm', '--tpu_type=v5p-8'), 'runs/a', SHARED, '--tpu_zone is missing'),
