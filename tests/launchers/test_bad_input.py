@@ -1,6 +1,5 @@
 """What a person can get wrong: one clear line, a status that is not 0, nothing lost."""
 import os
-import shutil
 import subprocess
 
 import pytest
