@@ -2,6 +2,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,8 +136,10 @@ verb = sys.argv[4]
 command = next((a[10:] for a in sys.argv if a.startswith('--command=')), '')
 calls = [json.loads(line) for line in open(os.environ['CALLS'])]
 if verb == 'describe':
+  if not (behaviour.get('there') or any(c[4] == 'create' for c in calls)):
+    sys.exit(1)
   states = behaviour.get('states', ['ACTIVE'])
-  print(states[min(sum(c[4] == 'describe' for c in calls), len(states)) - 1])
+  print(states[min(sum(c[4] == 'describe' for c in calls) - 1, len(states)) - 1])
 trains = [c[5] for c in calls if 'launchers.train' in json.dumps(c)]
 if 'launchers.train' in command:
   time.sleep(behaviour.get('seconds', 0))
@@ -175,7 +178,8 @@ def verbs(tmp_path) -> list[str]:
   calls = [json.loads(line) for line in (tmp_path / 'calls').read_text().splitlines()]
   for call in calls:
     assert gcloud.problems(['gcloud', *call[1:]]) == []
-  return [call[4] for call in calls]
+  assert calls[0][4] == 'describe'  # whether there is one of that name
+  return [call[4] for call in calls[1:]]
 
 
 ONE = ['create', 'scp', 'ssh', 'ssh', 'ssh', 'scp']  # create, copy, install, train, its status, collect
@@ -184,6 +188,7 @@ ONE = ['create', 'scp', 'ssh', 'ssh', 'ssh', 'scp']  # create, copy, install, tr
 @pytest.mark.parametrize('behaviour, status, expected', [
     ({}, 0, [*ONE, 'delete']), ({'statuses': [3]}, 3, [*ONE, 'delete']), ({'statuses': [1]}, 1, [*ONE, 'delete']),
     ({'statuses': [75, 76, 0]}, 0, [*ONE, 'delete'] * 3), ({'statuses': [75] * 3}, 75, [*ONE, 'delete'] * 3),
+    ({'statuses': [137, 0]}, 0, [*ONE, 'delete'] * 2), ({'statuses': [130]}, 130, [*ONE, 'delete']),
     ({'fails': 'create'}, 1, ['create', 'delete'] * 3), ({'fails': 'scp'}, 1, ['create', 'scp', 'delete'] * 3),
     ({'fails': 'delete'}, 0, [*ONE, 'delete'])])
 def test_machines_are_created_used_and_deleted_whatever_happens(behaviour, status, expected, tmp_path):
@@ -192,6 +197,21 @@ def test_machines_are_created_used_and_deleted_whatever_happens(behaviour, statu
   assert process.returncode == status, err
   assert verbs(tmp_path) == expected
   assert ('NOT DELETED' in err) == (behaviour.get('fails') == 'delete')
+
+
+def test_machines_that_are_there_already_are_left_alone(tmp_path):
+  process = begin(script(tmp_path), tmp_path, there=True)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 1 and 'daybreak: is there already' in err and verbs(tmp_path) == []
+
+
+def test_without_gcloud_nothing_is_tried(tmp_path):
+  path = script(tmp_path)
+  (tmp_path / 'bin').mkdir()
+  for name in ('git', 'mktemp', 'rm'):
+    (tmp_path / 'bin' / name).symlink_to(shutil.which(name))
+  done = subprocess.run([shutil.which('bash'), path], env={'PATH': f'{tmp_path}/bin'}, capture_output=True, text=True)
+  assert done.returncode == 1 and done.stderr.splitlines()[-1] == 'tpu_vm: gcloud: is not installed here', done.stderr
 
 
 @pytest.mark.parametrize('whole, send, number, status', [
