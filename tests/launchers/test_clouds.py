@@ -48,15 +48,15 @@ def test_what_would_run_is_what_it_was(name):
 
 # -- GKE
 
-def jobset(name='gke_multislice') -> dict:
+def jobset(flags=PLANS['gke_multislice'][0]) -> dict:
   """The manifest of a plan."""
-  text = dry_run(*PLANS[name])
+  text = dry_run(flags, '/data/runs/a', ())
   return yaml.safe_load(text[:text.rindex('$ kubectl')])
 
 
 @pytest.mark.parametrize('name', [name for name in PLANS if name.startswith('gke')])
 def test_manifests_are_what_kubernetes_takes(name):
-  assert manifests.problems(jobset(name)) == []
+  assert manifests.problems(jobset(PLANS[name][0])) == []
 
 
 WRONG = [  # where, what to put there (None: take it away), what is said
@@ -100,12 +100,20 @@ def test_a_wrong_manifest_is_refused():
     assert found and any(said in problem for problem in found), (path, value, found)
 
 
-@pytest.mark.parametrize('name, machines, chips', [('gke_tpu', 4, 4), ('gke_multislice', 4, 4), ('gke_gpu', 2, None)])
-def test_one_process_for_each_machine(name, machines, chips):
-  job = jobset(name)['spec']['replicatedJobs'][0]
-  assert job['template']['spec']['completions'] == machines
-  limits = job['template']['spec']['template']['spec']['containers'][0]['resources']['limits']
-  assert limits == ({'google.com/tpu': chips} if chips else {'nvidia.com/gpu': 8})
+@pytest.mark.parametrize('flags, machines, limits', [
+    (PLANS['gke_tpu'][0], 4, {'google.com/tpu': 4}), (PLANS['gke_multislice'][0], 4, {'google.com/tpu': 4}),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=1x1'), 1, {'google.com/tpu': 1}),
+    ((*GKE, '--gke_tpu=tpu-v4-podslice', '--gke_topology=2x2x1'), 1, {'google.com/tpu': 4}),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x4'), 2, {'google.com/tpu': 4}),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x4', '--gke_chips_per_machine=8'), 1, {'google.com/tpu': 8}),
+    ((*GKE, '--gke_tpu=tpu-v5-lite-podslice', '--gke_topology=16x16'), 64, {'google.com/tpu': 4}),
+    (PLANS['gke_gpu'][0], 2, {'nvidia.com/gpu': 8})])
+def test_one_process_for_each_machine(flags, machines, limits):
+  made = jobset(flags)
+  assert manifests.problems(made) == []
+  job = made['spec']['replicatedJobs'][0]['template']['spec']
+  assert job['completions'] == machines
+  assert job['template']['spec']['containers'][0]['resources']['limits'] == limits
 
 
 @pytest.mark.parametrize('flags', [('--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2'), ('--gke_gpu=nvidia-l4',)])
@@ -266,10 +274,13 @@ def test_flags_arrive_as_they_were_given(tmp_path):
     (('--cluster=gke', '--gke_image=a'), '/data/a', (), '--gke_claim is missing'),
     (GKE, '/data/a', (), 'either --gke_tpu'),
     ((*GKE, '--gke_tpu=tpu-v5e', '--gke_topology=4x4'), '/data/a', (), 'not one of tpu-v4-podslice'),
-    ((*GKE, '--gke_tpu=tpu-v5p-slice', '--gke_topology=4x4'), '/data/a', (), 'it has 3 sizes'),
-    ((*GKE, '--gke_tpu=tpu-v6e-slice'), '/data/a', (), 'it has 2 sizes'),
-    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=3x3'), '/data/a', (), '9 chips are no whole machines'),
+    ((*GKE, '--gke_tpu=tpu-v5p-slice', '--gke_topology=4x4'), '/data/a', (), 'a tpu-v5p-slice has 2x2x1, '),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice'), '/data/a', (), '--gke_topology=None'),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=3x3'), '/data/a', (), 'has 1x1, 2x2, 2x4'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2', '--gke_slices=2'), '/data/a', (), 'several machines each'),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=4x4', '--gke_chips_per_machine=8'), '/data/a', (), 'not 4x4'),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x4', '--gke_chips_per_machine=8', '--gke_slices=2'), '/data/a',
+     (), 'several machines each'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2'), 'runs/a', (), 'would be lost with its pod'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2', '--gke_name=My_run'), '/data/a', (), '--gke_name=My_run'),
     ((*GKE, '--gke_gpu=nvidia-l4', '--gke_name=2slices'), '/data/a', (), '--gke_name=2slices'),
