@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 import yaml
 from absl import flags
 
-from launchers import command
+from launchers import command, topology
 from launchers.clusters.plan import Command, Plan, flag_value
 from scoring.problem import Problem
 
@@ -22,6 +22,8 @@ flags.DEFINE_string('gke_name', 'daybreak', 'of the JobSet')
 flags.DEFINE_string('gke_namespace', 'default', 'its namespace')
 flags.DEFINE_string('gke_tpu', None, 'accelerator label of the node pool, e.g. tpu-v5-lite-podslice')
 flags.DEFINE_string('gke_topology', None, 'topology label of the node pool, e.g. 4x4')
+flags.DEFINE_enum('gke_chips_per_machine', '4', ['4', '8'], 'of a TPU node pool; 8: the machine types ct5lp-hightpu-8t '
+                  'and ct6e-standard-8t, each a slice 2x4 of its own')
 flags.DEFINE_integer('gke_slices', 1, 'TPU slices; each takes a whole node pool', lower_bound=1)
 flags.DEFINE_string('gke_gpu', None, 'accelerator label of the nodes, e.g. nvidia-h100-80gb, instead of a TPU')
 flags.DEFINE_integer('gke_gpus_per_node', 8, 'GPUs of a node, all for one process', lower_bound=1)
@@ -35,14 +37,15 @@ flags.DEFINE_bool('gke_spot', False, 'on spot nodes')
 flags.DEFINE_integer('gke_max_restarts', 10, 'begin again so often after a preemption or a loss', lower_bound=0)
 flags.DEFINE_integer('gke_grace_seconds', 120, 'time to save in, between SIGTERM and SIGKILL', lower_bound=1)
 
-# Accelerator label -> dimensions of its topologies. Slices of several hosts consist of virtual machines of 4 chips each
-# (ct4p-hightpu-4t, ct5lp-hightpu-4t, ct5p-hightpu-4t, ct6e-standard-4t).
-TPUS = {'tpu-v4-podslice': 3, 'tpu-v5-lite-podslice': 2, 'tpu-v5p-slice': 3, 'tpu-v6e-slice': 2}
-CHIPS_PER_VM = 4
+# Accelerator label -> chip. Slices of several machines, and those of 4 chips, consist of ct4p-hightpu-4t,
+# ct5lp-hightpu-4t, ct5p-hightpu-4t or ct6e-standard-4t: 4 chips each.
+TPUS = {'tpu-v4-podslice': 'v4', 'tpu-v5-lite-podslice': 'v5e', 'tpu-v5p-slice': 'v5p', 'tpu-v6e-slice': 'v6e'}
 JOB = 'train'  # name of the replicated job, and of its container
 PORT = 8476  # of process 0; where JAX asks its users for none, it takes this one on Cloud TPUs
 NAME = re.compile(r'[a-z]([-a-z0-9]*[a-z0-9])?')
-ENDED = [command.USAGE, command.NOT_REACHED]  # to begin again would end the same; Kubernetes wants them in order
+# To begin again would end the same. An error (1) may not: so ends a process that others did not join in time. In order,
+# as Kubernetes wants them.
+ENDED = [command.USAGE, command.NOT_REACHED]
 
 
 def plan(flags_of_train: Sequence[str]) -> Plan:
@@ -133,20 +136,18 @@ def arguments(flags_of_train: Sequence[str], chips: int | None, pods: int) -> li
 
 
 def tpu_slice() -> tuple[int, int]:
-  """(virtual machines of a slice, chips of each)."""
-  topology = FLAGS.gke_topology or ''
-  sizes = [int(size) for size in topology.split('x')] if re.fullmatch(r'\d+(x\d+)+', topology) else []
-  if len(sizes) != TPUS[FLAGS.gke_tpu] or 0 in sizes:
-    example = '4x4' if TPUS[FLAGS.gke_tpu] == 2 else '2x2x4'
-    raise Problem(f'--gke_topology={FLAGS.gke_topology}: of a {FLAGS.gke_tpu} it has {TPUS[FLAGS.gke_tpu]} sizes, as '
-                  f'in {example}')
-  chips = math.prod(sizes)
-  if chips > CHIPS_PER_VM and chips % CHIPS_PER_VM:
-    raise Problem(f'--gke_topology={topology}: {chips} chips are no whole machines of {CHIPS_PER_VM}')
-  if FLAGS.gke_slices > 1 and chips <= CHIPS_PER_VM:
+  """(machines of a slice, chips of each)."""
+  offered = ['x'.join(map(str, shape)) for shape in topology.chips()[TPUS[FLAGS.gke_tpu]].slices]
+  if FLAGS.gke_topology not in offered:
+    raise Problem(f'--gke_topology={FLAGS.gke_topology}: a {FLAGS.gke_tpu} has {", ".join(offered[:8])}'
+                  + (' and larger' if len(offered) > 8 else ''))
+  chips, each = math.prod(map(int, FLAGS.gke_topology.split('x'))), int(FLAGS.gke_chips_per_machine)
+  if each == 8 and FLAGS.gke_topology != '2x4':
+    raise Problem(f'--gke_chips_per_machine=8: such a machine is a slice 2x4 of its own, not {FLAGS.gke_topology}')
+  if FLAGS.gke_slices > 1 and chips <= each:
     raise Problem(f'--gke_slices={FLAGS.gke_slices}: several slices must have several machines each (GKE multislice); '
-                  f'{topology} has one')
-  return max(chips // CHIPS_PER_VM, 1), min(chips, CHIPS_PER_VM)
+                  f'{FLAGS.gke_topology} has one')
+  return max(chips // each, 1), min(chips, each)
 
 
 def check(flags_of_train: Sequence[str]):

@@ -86,6 +86,8 @@ trap 'exit 143' TERM
 git -C {root} archive --format=tar.gz --output="$archive" HEAD
 if [ -n "$(git -C {root} status --porcelain)" ]; then say 'what is not committed here is not copied'; fi
 
+command -v gcloud >/dev/null || {{ say 'gcloud: is not installed here'; exit 1; }}
+if {exists} >/dev/null 2>&1; then say '{name}: is there already; delete it, or give another --tpu_name'; exit 1; fi
 status=1
 for attempt in $(seq {attempts}); do
   say "attempt $attempt of {attempts}"
@@ -98,7 +100,8 @@ for attempt in $(seq {attempts}); do
   status=$({read_status}) || status={lost}
   {collect} || say 'the records of worker 0 could not be copied'
   say "training ended with status $status"
-  case $status in {goes_on}) delete ;; *) break ;; esac
+  if [ "$status" != {preempted} ] && [ "$status" != {lost} ] && ! [ "$status" -gt {interrupted} ]; then break; fi
+  delete
 done
 exit "$status"
 '''
@@ -109,7 +112,7 @@ READY = '''\
     case $state in FAILED | SUSPENDING | SUSPENDED) say "the queued resource is $state"; return 1 ;; esac
     if [ $SECONDS -gt $end ]; then say 'the queued resource did not become ACTIVE'; return 1; fi
     if [ "$state" ]; then sleep "${{POLL_SECONDS:-30}}"; fi
-    state=$({describe})
+    state=$({describe}) || state='not to be seen'
   done'''
 
 
@@ -153,7 +156,7 @@ def script(flags_of_train: Sequence[str], workdir: str) -> str:
       train=ssh('"$1"', 'all', f'cd {CHECKOUT} && {{ {train}; echo $? >status; }}'),
       read_status=ssh(nodes[0], 0, f'cat {CHECKOUT}/status'),
       collect=gcloud('tpu-vm scp', there, here, '--recurse --worker=0'),
-      lost=command.LOST, goes_on=f'{command.PREEMPTED} | {command.LOST}')
+      exists=gcloud(kind, 'describe', name), preempted=command.PREEMPTED, lost=command.LOST)
 
 
 def _request() -> list[str]:

@@ -2,6 +2,7 @@
 import copy
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,15 +48,15 @@ def test_what_would_run_is_what_it_was(name):
 
 # -- GKE
 
-def jobset(name='gke_multislice') -> dict:
+def jobset(flags=PLANS['gke_multislice'][0]) -> dict:
   """The manifest of a plan."""
-  text = dry_run(*PLANS[name])
+  text = dry_run(flags, '/data/runs/a', ())
   return yaml.safe_load(text[:text.rindex('$ kubectl')])
 
 
 @pytest.mark.parametrize('name', [name for name in PLANS if name.startswith('gke')])
 def test_manifests_are_what_kubernetes_takes(name):
-  assert manifests.problems(jobset(name)) == []
+  assert manifests.problems(jobset(PLANS[name][0])) == []
 
 
 WRONG = [  # where, what to put there (None: take it away), what is said
@@ -99,12 +100,20 @@ def test_a_wrong_manifest_is_refused():
     assert found and any(said in problem for problem in found), (path, value, found)
 
 
-@pytest.mark.parametrize('name, machines, chips', [('gke_tpu', 4, 4), ('gke_multislice', 4, 4), ('gke_gpu', 2, None)])
-def test_one_process_for_each_machine(name, machines, chips):
-  job = jobset(name)['spec']['replicatedJobs'][0]
-  assert job['template']['spec']['completions'] == machines
-  limits = job['template']['spec']['template']['spec']['containers'][0]['resources']['limits']
-  assert limits == ({'google.com/tpu': chips} if chips else {'nvidia.com/gpu': 8})
+@pytest.mark.parametrize('flags, machines, limits', [
+    (PLANS['gke_tpu'][0], 4, {'google.com/tpu': 4}), (PLANS['gke_multislice'][0], 4, {'google.com/tpu': 4}),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=1x1'), 1, {'google.com/tpu': 1}),
+    ((*GKE, '--gke_tpu=tpu-v4-podslice', '--gke_topology=2x2x1'), 1, {'google.com/tpu': 4}),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x4'), 2, {'google.com/tpu': 4}),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x4', '--gke_chips_per_machine=8'), 1, {'google.com/tpu': 8}),
+    ((*GKE, '--gke_tpu=tpu-v5-lite-podslice', '--gke_topology=16x16'), 64, {'google.com/tpu': 4}),
+    (PLANS['gke_gpu'][0], 2, {'nvidia.com/gpu': 8})])
+def test_one_process_for_each_machine(flags, machines, limits):
+  made = jobset(flags)
+  assert manifests.problems(made) == []
+  job = made['spec']['replicatedJobs'][0]['template']['spec']
+  assert job['completions'] == machines
+  assert job['template']['spec']['containers'][0]['resources']['limits'] == limits
 
 
 @pytest.mark.parametrize('flags', [('--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2'), ('--gke_gpu=nvidia-l4',)])
@@ -135,8 +144,10 @@ verb = sys.argv[4]
 command = next((a[10:] for a in sys.argv if a.startswith('--command=')), '')
 calls = [json.loads(line) for line in open(os.environ['CALLS'])]
 if verb == 'describe':
+  if not (behaviour.get('there') or any(c[4] == 'create' for c in calls)):
+    sys.exit(1)
   states = behaviour.get('states', ['ACTIVE'])
-  print(states[min(sum(c[4] == 'describe' for c in calls), len(states)) - 1])
+  print(states[min(sum(c[4] == 'describe' for c in calls) - 1, len(states)) - 1])
 trains = [c[5] for c in calls if 'launchers.train' in json.dumps(c)]
 if 'launchers.train' in command:
   time.sleep(behaviour.get('seconds', 0))
@@ -175,7 +186,8 @@ def verbs(tmp_path) -> list[str]:
   calls = [json.loads(line) for line in (tmp_path / 'calls').read_text().splitlines()]
   for call in calls:
     assert gcloud.problems(['gcloud', *call[1:]]) == []
-  return [call[4] for call in calls]
+  assert calls[0][4] == 'describe'  # whether there is one of that name
+  return [call[4] for call in calls[1:]]
 
 
 ONE = ['create', 'scp', 'ssh', 'ssh', 'ssh', 'scp']  # create, copy, install, train, its status, collect
@@ -184,6 +196,7 @@ ONE = ['create', 'scp', 'ssh', 'ssh', 'ssh', 'scp']  # create, copy, install, tr
 @pytest.mark.parametrize('behaviour, status, expected', [
     ({}, 0, [*ONE, 'delete']), ({'statuses': [3]}, 3, [*ONE, 'delete']), ({'statuses': [1]}, 1, [*ONE, 'delete']),
     ({'statuses': [75, 76, 0]}, 0, [*ONE, 'delete'] * 3), ({'statuses': [75] * 3}, 75, [*ONE, 'delete'] * 3),
+    ({'statuses': [137, 0]}, 0, [*ONE, 'delete'] * 2), ({'statuses': [130]}, 130, [*ONE, 'delete']),
     ({'fails': 'create'}, 1, ['create', 'delete'] * 3), ({'fails': 'scp'}, 1, ['create', 'scp', 'delete'] * 3),
     ({'fails': 'delete'}, 0, [*ONE, 'delete'])])
 def test_machines_are_created_used_and_deleted_whatever_happens(behaviour, status, expected, tmp_path):
@@ -192,6 +205,21 @@ def test_machines_are_created_used_and_deleted_whatever_happens(behaviour, statu
   assert process.returncode == status, err
   assert verbs(tmp_path) == expected
   assert ('NOT DELETED' in err) == (behaviour.get('fails') == 'delete')
+
+
+def test_machines_that_are_there_already_are_left_alone(tmp_path):
+  process = begin(script(tmp_path), tmp_path, there=True)
+  _, err = process.communicate(timeout=60)
+  assert process.returncode == 1 and 'daybreak: is there already' in err and verbs(tmp_path) == []
+
+
+def test_without_gcloud_nothing_is_tried(tmp_path):
+  path = script(tmp_path)
+  (tmp_path / 'bin').mkdir()
+  for name in ('git', 'mktemp', 'rm'):
+    (tmp_path / 'bin' / name).symlink_to(shutil.which(name))
+  done = subprocess.run([shutil.which('bash'), path], env={'PATH': f'{tmp_path}/bin'}, capture_output=True, text=True)
+  assert done.returncode == 1 and done.stderr.splitlines()[-1] == 'tpu_vm: gcloud: is not installed here', done.stderr
 
 
 @pytest.mark.parametrize('whole, send, number, status', [
@@ -246,10 +274,13 @@ def test_flags_arrive_as_they_were_given(tmp_path):
     (('--cluster=gke', '--gke_image=a'), '/data/a', (), '--gke_claim is missing'),
     (GKE, '/data/a', (), 'either --gke_tpu'),
     ((*GKE, '--gke_tpu=tpu-v5e', '--gke_topology=4x4'), '/data/a', (), 'not one of tpu-v4-podslice'),
-    ((*GKE, '--gke_tpu=tpu-v5p-slice', '--gke_topology=4x4'), '/data/a', (), 'it has 3 sizes'),
-    ((*GKE, '--gke_tpu=tpu-v6e-slice'), '/data/a', (), 'it has 2 sizes'),
-    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=3x3'), '/data/a', (), '9 chips are no whole machines'),
+    ((*GKE, '--gke_tpu=tpu-v5p-slice', '--gke_topology=4x4'), '/data/a', (), 'a tpu-v5p-slice has 2x2x1, '),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice'), '/data/a', (), '--gke_topology=None'),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=3x3'), '/data/a', (), 'has 1x1, 2x2, 2x4'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2', '--gke_slices=2'), '/data/a', (), 'several machines each'),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=4x4', '--gke_chips_per_machine=8'), '/data/a', (), 'not 4x4'),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x4', '--gke_chips_per_machine=8', '--gke_slices=2'), '/data/a',
+     (), 'several machines each'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2'), 'runs/a', (), 'would be lost with its pod'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2', '--gke_name=My_run'), '/data/a', (), '--gke_name=My_run'),
     ((*GKE, '--gke_gpu=nvidia-l4', '--gke_name=2slices'), '/data/a', (), '--gke_name=2slices'),
