@@ -30,7 +30,8 @@ def table():
   """Rows of what each case took, written at the end."""
   rows = []
   yield rows
-  head = ['signal', 'process', 'during', 'seconds until all had ended', 'resumed from step', 'seconds lost', 'same bits']
+  head = ['signal', 'process', 'during', 'seconds until all had ended', 'resumed from step', 'seconds lost',
+          'same bits']
   path = ROOT / 'runs' / 'kill_matrix.md'
   path.parent.mkdir(exist_ok=True)
   path.write_text(''.join(f'| {" | ".join(map(str, row))} |\n' for row in [head, ['---'] * len(head), *rows]))
