@@ -28,6 +28,7 @@ def programs(task, config, where: topology.Topology, cache: Cache) -> list[roofl
   chunk_steps = max(b - a for a, b in chunks.chunks(0, task.num_steps, *events))
   steps = collections.Counter(data['train'].shape_at(step) for step in range(task.num_steps))
   evals = collections.Counter(data['eval'].shape_at(step) for step in range(data['eval'].order.num_steps))
+  lowering.check_batches(task, mesh, micro)
   lowered = [('train', shape, runs, lowering.lower_train(
       task, mesh, state, shape=shape, microbatches=micro, chunk_steps=chunk_steps, device_loop=looped))
       for shape, runs in steps.items()]

@@ -24,6 +24,10 @@ SAME = ('checkpoints', 'checkpoint_dir', 'checkpoint_every_steps', 'log_every_st
 
 def pod(asked_to_stop: list) -> Pod:
   """The pod that this process belongs to, by the flags."""
+  names = ('coordinator_address', 'num_processes', 'process_id')
+  named = [name for name in names if FLAGS[name].value not in ('', None)]
+  if named and not FLAGS.distributed:
+    raise Problem(f'--{named[0]}: is for one of several processes; add --distributed')
   if not FLAGS.distributed:
     return Pod(asked_to_stop)
   return join(FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id,

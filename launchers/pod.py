@@ -13,6 +13,7 @@ import importlib
 from absl import flags
 
 from launchers import command
+from training import config as configs
 
 FLAGS = flags.FLAGS
 CLUSTERS = ('local', 'slurm', 'gke', 'tpu_vm')
@@ -24,22 +25,53 @@ def main(argv: list[str], doc: str) -> int:
   clusters = {name: importlib.import_module(f'launchers.clusters.{name}') for name in CLUSTERS}
   if command.help_wanted(argv):
     return command.print_help(doc)
-  split = argv.index('--') if '--' in argv else len(argv)
+  if '--' not in argv:
+    argv = [*argv, '--']
+    if any(flag.startswith(('--config', '--workdir')) for flag in argv):
+      command.fail('write -- before the flags of launchers.train: ... -- --config=FILE --workdir=DIR')
+      return command.USAGE
+  split = argv.index('--')
   flags_of_train = argv[split + 1:]
   command.parse(argv[:split])
   if not FLAGS.cluster:
     command.fail(f"--cluster is missing: one of {', '.join(CLUSTERS)}")
     return command.USAGE
-  for name in ('config', 'workdir'):
-    if not any(flag.startswith(f'--{name}=') for flag in flags_of_train):
-      command.fail(f'--{name}=... is missing after --; what follows -- are the flags of launchers.train')
-      return command.USAGE
+  wrong = check(flags_of_train)
+  if wrong:
+    command.fail(wrong)
+    return command.USAGE
   cluster = clusters[FLAGS.cluster]
   plan = cluster.plan(flags_of_train)
   if FLAGS.dry_run:
     print(plan, end='')
     return 0
   return cluster.run(plan)
+
+
+def check(flags_of_train: list[str]) -> str | None:
+  """What is wrong with the flags for train, as far as can be told here: better than after waiting in a queue.
+
+  Raises:
+    Problem: there is no such config, or a field of it has a value that it cannot have.
+  """
+  given = {flag.split('=', 1)[0].removeprefix('--'): flag.partition('=')[2] for flag in flags_of_train}
+  for name in ('config', 'workdir'):
+    if not given.get(name):
+      return f'--{name}=... is missing after --; what follows -- are the flags of launchers.train'
+  for name in ('dry_run', 'cluster'):
+    if name in given:
+      return f'--{name} is a flag of launchers.pod: write it before --'
+  for name in ('runs', 'distributed', 'num_processes', 'process_id', 'coordinator_address'):
+    if name in given:
+      return f'--{name} after --: a pod is one run, and its processes are told by launchers.pod who they are'
+  config, values = configs.load(given['config']), flags.FlagValues()
+  configs.define_flags(config, values)
+  try:
+    values(['train', *(flag for flag in flags_of_train if flag.startswith('--config.'))])
+  except flags.Error as error:
+    return ' '.join(f'{error}'.split())
+  configs.from_flags(config, values)
+  return None
 
 
 if __name__ == '__main__':

@@ -12,6 +12,7 @@ NOW, STARTED = WallClock(), process_start_seconds()  # before the slow imports: 
 
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import sys
@@ -128,12 +129,14 @@ def set_up(config, workdir: Path, pod):
   distributed.check_alike(pod, config)
   mesh, task = meshes.make_mesh(), pod.check(lambda: config.make_task(os.path.expanduser(FLAGS.data_dir)))
   distributed.check_data_alike(pod, task)
+  pod.check(lambda: programs.check_batches(task, mesh, config.gradient_accumulation_steps))
   if not FLAGS.checkpoints:
     return mesh, task, None, None
   directory = FLAGS.checkpoint_dir or workdir.absolute() / 'checkpoints'
   distributed.check_shared(pod, directory)
   checkpoints = checkpoint.Checkpoints(directory, FLAGS.keep_checkpoints)
-  return mesh, task, checkpoints, checkpoints.restore_newest(programs.abstract_state(task, mesh), pod.agree)
+  return mesh, task, checkpoints, checkpoints.restore_newest(
+      programs.abstract_state(task, mesh), pod.agree, set_aside=not FLAGS.eval_only)
 
 
 def train(config, workdir: Path, pod) -> int:
@@ -146,7 +149,7 @@ def train(config, workdir: Path, pod) -> int:
   pod.watch(tape)
   cadence = loop.Cadence(FLAGS.log_every_steps, FLAGS.checkpoint_every_steps, profile_range(task.num_steps),
                          str(workdir / 'profile'))
-  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+  if signal.getsignal(signal.SIGINT) is stop_at_once:
     signal.signal(signal.SIGINT, stop_and_save)
   try:
     loop.run(task, config, mesh, tape, state=restored and restored.state, checkpoints=checkpoints, cadence=cadence,
@@ -187,14 +190,19 @@ def end(events, workdir: Path, status: str, pod) -> int:
   return write_records(events, workdir)
 
 
+def stop_at_once(number, frame):
+  """What Ctrl-C does before there is anything to save, and the second time."""
+  os.write(2, f'error: {command.GOES_ON}\n'.encode())
+  os._exit(command.INTERRUPTED)
+
+
 def stop_and_save(number, frame):
   """What Ctrl-C does: the run ends as by SIGTERM; the second time it ends at once.
 
   At once means without raising: Python drops an exception that a handler raises inside a finaliser or a callback.
   """
   if number in ASKED_TO_STOP:
-    os.write(2, f'error: {command.GOES_ON}\n'.encode())
-    os._exit(command.INTERRUPTED)
+    stop_at_once(number, frame)
   ASKED_TO_STOP.append(number)
   os.write(2, b'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint\n')
 
@@ -209,8 +217,6 @@ def write_records(events, workdir: Path) -> int:
 
 def evaluate(config, workdir: Path, pod) -> int:
   """Evaluates the latest checkpoint and prints its metrics as JSON."""
-  import json
-
   from training import loop
   mesh, task, _, restored = set_up(config, workdir, pod)
   if restored is None:
@@ -261,6 +267,8 @@ def together(config, pod) -> int:
 
 def main(argv: list[str], doc: str) -> int:
   signal.signal(signal.SIGTERM, lambda number, frame: ASKED_TO_STOP.append(number))
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, stop_at_once)
   given = next((a.split('=', 1)[1] for a in argv if a.startswith('--config=')), None)
   if command.help_wanted(argv):
     if given:
@@ -276,14 +284,14 @@ def main(argv: list[str], doc: str) -> int:
   configs.define_flags(config)
   command.parse(argv)
   config = configs.from_flags(config)
-  if FLAGS.runs > 1 and FLAGS.eval_only:
-    command.fail('--eval_only looks at one run: leave --runs out and name its workdir')
-    return command.USAGE
-  if FLAGS.runs > 1 and FLAGS.distributed:
-    command.fail('--runs begins one run after the other by itself: in a pod, launch each run, with its own --workdir')
+  if FLAGS.runs > 1 and (FLAGS.eval_only or FLAGS.distributed):
+    command.fail('--eval_only looks at one run: leave --runs out and name its workdir' if FLAGS.eval_only else
+                 '--runs begins one run after the other by itself: launch each run of a pod, with its own --workdir')
     return command.USAGE
   if FLAGS.runs > 1:
     from launchers import many
+    if signal.getsignal(signal.SIGINT) is stop_at_once:  # the runs save, and this process waits for them
+      signal.signal(signal.SIGINT, signal.default_int_handler)
     return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:], ASKED_TO_STOP)
   return together(config, distributed.pod(ASKED_TO_STOP))
 

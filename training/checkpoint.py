@@ -74,10 +74,12 @@ class Checkpoints:
       if free < size + OVERHEAD_BYTES:
         self._fail(f'No space left: {free:,} bytes free, {size + OVERHEAD_BYTES:,} needed')
 
-  def restore_newest(self, spec, agree: Callable[[str | None], str | None] = lambda found: found) -> Restored | None:
+  def restore_newest(self, spec, agree: Callable[[str | None], str | None] = lambda found: found, *,
+                     set_aside: bool = True) -> Restored | None:
     """The newest checkpoint that is whole, on whatever mesh it was made; None where there is none at all.
 
-    One that is damaged is told, set aside as `DIRECTORY/damaged/STEP`, and the one before it is taken.
+    One that is damaged is told, and the one before it is taken; where a run is to go on, `set_aside`, it is moved to
+    `DIRECTORY/damaged/STEP`.
 
     Args:
       spec: shapes of the state, with the shardings to restore to.
@@ -94,7 +96,8 @@ class Checkpoints:
         found, problem = None, _reason(error)
       problem = agree(problem)
       if problem is None:
-        self._set_aside(damaged, agree)
+        if set_aside:
+          self._set_aside(damaged, agree)
         return found
       damaged.append(step)
       print(f'{self.directory}: the checkpoint of step {step} is damaged ({problem}); trying the one before',

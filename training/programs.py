@@ -147,11 +147,16 @@ def abstract_state(task: Task, mesh):
   return state
 
 
+def check_batches(task: Task, mesh, microbatches: int):
+  """Raises Problem unless batches to train on and to evaluate divide evenly over the devices."""
+  meshes.check_divides(mesh, task.data['train'].order.batch_size, microbatches)
+  meshes.check_divides(mesh, task.data['eval'].order.batch_size, name='evaluation batch size')
+
+
 def lower_train(task: Task, mesh, state, *, shape, microbatches: int, chunk_steps: int, device_loop: bool):
   """The training program of one shape, lowered; arguments as of compile_all."""
   everywhere, data = meshes.replicated(mesh), task.data['train']
   device_loop = device_loop and isinstance(data, Resident)
-  meshes.check_divides(mesh, data.order.batch_size, microbatches)
   function = train_program(task, mesh, shape=shape, microbatches=microbatches, device_loop=device_loop)
   feed = batch_spec(data, shape, mesh, chunk_steps if device_loop else None)
   totals = (abstract_sums(task, mesh, shape, microbatches, state), SCALAR)
@@ -164,7 +169,6 @@ def lower_train(task: Task, mesh, state, *, shape, microbatches: int, chunk_step
 def lower_eval(task: Task, mesh, state, shape):
   """The evaluation program of one shape, lowered."""
   data, eval_step, rows = task.data['eval'], make_eval_step(task), meshes.by_row(mesh)
-  meshes.check_divides(mesh, data.order.batch_size, name='evaluation batch size')
   function = (lambda state, arrays, row: eval_step(state, take(arrays, *row, rows))) if isinstance(
       data, Resident) else eval_step
   return jax.jit(function, out_shardings=meshes.replicated(mesh)).lower(state, *batch_spec(data, shape, mesh))
@@ -179,6 +183,7 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
   """
   everywhere = meshes.replicated(mesh)
   train, evaluation = task.data['train'], task.data['eval']
+  check_batches(task, mesh, microbatches)
   state = abstract_state(task, mesh)
   placed = jax.tree.map(lambda x: x.sharding, state)
 

@@ -138,6 +138,8 @@ def arguments(flags_of_train: Sequence[str], chips: int | None, pods: int) -> li
 def tpu_slice() -> tuple[int, int]:
   """(machines of a slice, chips of each)."""
   offered = ['x'.join(map(str, shape)) for shape in topology.chips()[TPUS[FLAGS.gke_tpu]].slices]
+  if not FLAGS.gke_topology:
+    raise Problem(f'--gke_topology is missing; {FLAGS["gke_topology"].help}')
   if FLAGS.gke_topology not in offered:
     raise Problem(f'--gke_topology={FLAGS.gke_topology}: a {FLAGS.gke_tpu} has {", ".join(offered[:8])}'
                   + (' and larger' if len(offered) > 8 else ''))

@@ -21,6 +21,7 @@ flags.DEFINE_integer('local_devices', 1, 'CPU devices of each process', lower_bo
 flags.DEFINE_integer('local_port', 0, 'for the processes to find each other; 0: any that is free', lower_bound=0,
                      upper_bound=65535)
 END_SECONDS = 60  # how long, beyond the time after which they notice, the others may take to end once one was lost
+ASKED_SECONDS = 10  # as long where all were asked to end anyway, and one did so without a checkpoint
 CTRL_C = 'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint'
 
 
@@ -64,12 +65,16 @@ def run(plan: Plan) -> int:
         print(CTRL_C, file=sys.stderr, flush=True)
       with contextlib.suppress(ProcessLookupError):
         next(p for p in processes if p.poll() is None).send_signal(asked[passed_on - 1])
-    if lost_at is None and any(p.poll() not in (None, command.REACHED, command.NOT_REACHED, command.PREEMPTED,
-                                                command.INTERRUPTED) for p in processes):
+    if lost_at is None and any(p.poll() not in (None, command.REACHED, command.NOT_REACHED, command.PREEMPTED)
+                               for p in processes):
       lost_at = time.monotonic()
-    if lost_at is not None and time.monotonic() > lost_at + limit:
+    if lost_at is not None and time.monotonic() > lost_at + (ASKED_SECONDS if asked else limit):
       _end(processes)
-  return _conclude(processes, logs)
+  status = _conclude(processes, logs)
+  if signal.SIGINT in asked and status == command.LOST:  # asked so early that one could not save, or so late
+    command.fail(command.GOES_ON)
+    return command.INTERRUPTED
+  return status
 
 
 def _start(plan: Plan, logs: Path) -> list[subprocess.Popen]:
@@ -95,12 +100,12 @@ def _end(processes):
 
 def _conclude(processes, logs: Path) -> int:
   """Prints what the logs of the others say that process 0 did not; the exit status."""
-  told = set()
+  told, heard = set(), processes[0].returncode in (command.ERROR, command.USAGE, command.LOST)  # process 0 said it
   for number, process in enumerate(processes):
     if process.returncode < 0:
       command.fail(f'process {number} was ended by {signal.Signals(-process.returncode).name}')
     log = logs / f'process_{number}.log'
-    for line in log.read_text(errors='replace').splitlines() if number else ():
+    for line in log.read_text(errors='replace').splitlines() if number and not heard else ():
       if line.startswith('error: ') and line not in told:
         told.add(line)
         print(f'process {number}: {line}', file=sys.stderr, flush=True)

@@ -35,7 +35,7 @@ def export(workdir: Path, output: Path) -> int:
   except (IndexError, TypeError):
     raise Problem(f'--workdir={workdir}: is not a run of BERT; name one of bert_base.py or bert_large.py') from None
   spec = programs.abstract_state(config.make_task(''), meshes.make_mesh())
-  restored = checkpoint.Checkpoints(folder).restore_newest(spec)
+  restored = checkpoint.Checkpoints(folder).restore_newest(spec, set_aside=False)
   if restored is None:
     raise Problem(f'--workdir={workdir}: no checkpoint there; name the folder of a run of BERT')
   weights.save(output, jax.device_get(restored.state.params))

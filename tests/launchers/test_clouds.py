@@ -275,7 +275,7 @@ def test_flags_arrive_as_they_were_given(tmp_path):
     (GKE, '/data/a', (), 'either --gke_tpu'),
     ((*GKE, '--gke_tpu=tpu-v5e', '--gke_topology=4x4'), '/data/a', (), 'not one of tpu-v4-podslice'),
     ((*GKE, '--gke_tpu=tpu-v5p-slice', '--gke_topology=4x4'), '/data/a', (), 'a tpu-v5p-slice has 2x2x1, '),
-    ((*GKE, '--gke_tpu=tpu-v6e-slice'), '/data/a', (), '--gke_topology=None'),
+    ((*GKE, '--gke_tpu=tpu-v6e-slice'), '/data/a', (), '--gke_topology is missing'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=3x3'), '/data/a', (), 'has 1x1, 2x2, 2x4'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2', '--gke_slices=2'), '/data/a', (), 'several machines each'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=4x4', '--gke_chips_per_machine=8'), '/data/a', (), 'not 4x4'),

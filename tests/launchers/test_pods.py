@@ -137,6 +137,20 @@ def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path):
     process_of(workdir, 1)
 
 
+def test_ctrl_c_before_anything_has_begun_ends_soon(tmp_path):
+  process = start_pod(tmp_path / 'run', 2)
+  time.sleep(1.0)
+  process.send_signal(signal.SIGINT)
+  done = finish(process, timeout=60)
+  assert done.returncode == 130, done.stderr
+
+
+def test_a_batch_that_does_not_divide_is_told_before_the_workdir_is_taken(tmp_path):
+  done = pod(tmp_path / 'run', 3, *QUICK)
+  assert done.returncode == 1 and 'choose a multiple of 3' in one_line(done.stderr)
+  assert not tapes.read(tmp_path / 'run')
+
+
 def test_a_process_whose_data_are_damaged_tells_all(tmp_path):
   done = pod(tmp_path / 'run', 2, *QUICK, '--peer_timeout_seconds=10', '--config.trouble_process=1',
              '--config.trouble_seconds=-1.0')
@@ -192,6 +206,7 @@ def test_process_0_that_does_not_come_is_named(tmp_path):
 
 
 @pytest.mark.parametrize('flags, status, text', [
+    (('--num_processes=2',), 1, 'add --distributed'),
     (('--distributed',), 1, 'JAX finds no Slurm, Kubernetes, Open MPI or Cloud TPU pod here'),
     (('--distributed', '--coordinator_address=here', '--num_processes=2', '--process_id=2'), 1, 'HOST:PORT'),
     (('--distributed', '--runs=2'), 2, '--runs begins one run after the other')])
@@ -204,7 +219,13 @@ def test_what_no_pod_can_be_made_of_is_said_in_a_line(flags, status, text, tmp_p
     ((), 2, '--cluster is missing'), (('--cluster=local', '--', '--config=x.py'), 2, '--workdir=... is missing'),
     (('--cluster=cloud',), 2, 'cluster'), (('--cluster=local', '--num_processes=0'), 2, 'num_processes'),
     (('--cluster=local', 'runs/a'), 2, 'is not a flag'),
-    (('--cluster=local', '--', '--config=none.py', '--workdir=/dev/null/x'), 1, 'cannot write')])
+    (('--cluster=local', '--config=x.py', '--workdir=a'), 2, 'write -- before the flags of launchers.train'),
+    (('--cluster=local', '--', '--config=none.py', '--workdir=a'), 1, 'no such file'),
+    (('--cluster=slurm', '--', f'--config={SLOW}', '--workdir=a', '--config.batchsize=1'), 2, "Did you mean: config."),
+    (('--cluster=slurm', '--', f'--config={SLOW}', '--workdir=a', '--config.batch_size=0'), 1, 'must be at least 1'),
+    (('--cluster=gke', '--', f'--config={SLOW}', '--workdir=a', '--runs=3'), 2, '--runs after --'),
+    (('--cluster=local', '--', f'--config={SLOW}', '--workdir=a', '--dry_run'), 2, 'write it before --'),
+    (('--cluster=local', '--', f'--config={SLOW}', '--workdir=/dev/null/x'), 1, 'cannot write')])
 def test_a_wrong_pod_command_is_told_in_a_line(flags, status, text):
   done = launch('pod', *flags)
   assert done.returncode == status and text in one_line(done.stderr), done.stderr
