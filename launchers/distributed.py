@@ -1,6 +1,8 @@
 """How a training process joins a pod, and what it compares with the others before anything is trained."""
+import hashlib
 import os
 import secrets
+from pathlib import Path
 
 from absl import flags
 
@@ -19,7 +21,8 @@ flags.DEFINE_float('start_timeout_seconds', 300, 'how long to wait for all proce
 flags.DEFINE_float('peer_timeout_seconds', 30, 'a process that is silent for so long is lost, and the others end',
                    lower_bound=3)
 flags.DEFINE_float('stall_seconds', 120, 'report when nothing has moved for so long', lower_bound=1)
-SAME = ('checkpoints', 'checkpoint_dir', 'checkpoint_every_steps', 'log_every_steps', 'profile', 'eval_only')
+SAME = ('checkpoints', 'checkpoint_dir', 'checkpoint_every_steps', 'keep_checkpoints', 'log_every_steps', 'profile',
+        'eval_only')
 
 
 def pod(asked_to_stop: list) -> Pod:
@@ -41,7 +44,8 @@ def check_alike(members: Pod, config):
     lines = dict(line.split(' = ', 1) for line in configs.to_text(config).splitlines())
     members.alike({**{f'config.{name}': value for name, value in lines.items()},
                    **{f'--{name}': str(FLAGS[name].value) for name in SAME},
-                   **header.versions(), 'code sha256': header.code_sha256()})
+                   **header.versions(), 'code sha256': header.code_sha256(),
+                   'config file sha256': hashlib.sha256(Path(FLAGS.config).read_bytes()).hexdigest()})
 
 
 def check_data_alike(members: Pod, task):

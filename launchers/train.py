@@ -236,10 +236,9 @@ def one_run(config, pod) -> int:
     return evaluate(config, workdir, pod)
   events = [] if pod.index else tapes.read(workdir)
   if pod.first_says(bool(events) and record.status(events) == 'complete'):
-    if pod.index:
-      return command.REACHED
-    print('this run is complete; its records:')
-    return write_records(events, workdir)
+    if not pod.index:
+      print('this run is complete; its records:')
+    return pod.first_says(None if pod.index else write_records(events, workdir))
   return train(config, workdir, pod)
 
 

@@ -1,5 +1,6 @@
 """State and tape saved together, as one value, by orbax: a clock that does not survive preemption is not a clock."""
 import hashlib
+import json
 import logging
 import shutil
 import sys
@@ -90,12 +91,17 @@ class Checkpoints:
     """
     damaged = []
     for step in sorted(self._manager.all_steps(), reverse=True):
+      found = problem = None
       try:
-        found, problem = self._restore(step, spec), None
+        if jax.process_count() == 1:
+          found = self._restore(step, spec)
+        elif jax.process_index() == 0:
+          self._read_alone(step, spec)
       except Exception as error:  # whatever orbax, tensorstore or json make of damaged files
-        found, problem = None, _reason(error)
+        problem = _reason(error)
       problem = agree(problem)
       if problem is None:
+        found = found or self._restore_together(step, spec)
         if set_aside:
           self._set_aside(damaged, agree)
         return found
@@ -112,11 +118,28 @@ class Checkpoints:
     ocp = self._ocp
     saved = self._manager.restore(step, args=ocp.args.Composite(
         tape=ocp.args.JsonRestore(), state=ocp.args.StandardRestore(spec)))
-    tape = saved['tape']
-    if (jax.device_get(jax.jit(checksums)(saved['state'])).tolist() != tape['checksums'] or
-        _digest(tape['text']) != tape['text_sha256']):
-      raise Problem('its checksums differ')
-    return Restored(step, saved['state'], tape['text'])
+    _compare(saved['state'], saved['tape'])
+    return Restored(step, saved['state'], saved['tape']['text'])
+
+  def _read_alone(self, step: int, spec):
+    """Reads the whole checkpoint in this process only, to see whether it is whole; raises what it finds.
+
+    A pod looks so before it restores: in orbax's restore all wait for each other, so that none may fail there alone.
+    """
+    ocp = self._ocp
+    tape = json.loads((self.directory / str(step) / 'tape' / 'metadata').read_text())
+    as_numpy = jax.tree.map(lambda x: ocp.RestoreArgs(restore_type=np.ndarray), spec)
+    handler = ocp.PyTreeCheckpointHandler()
+    saved = handler.restore(self.directory / str(step) / 'state', args=ocp.args.PyTreeRestore(
+        item=spec, restore_args=as_numpy))
+    _compare(saved, tape)
+
+  def _restore_together(self, step: int, spec) -> Restored:
+    try:
+      return self._restore(step, spec)
+    except Exception as error:
+      raise Problem(f'{self.directory}: process 0 finds the checkpoint of step {step} whole, and here it cannot be '
+                    f'restored ({_reason(error)}); look at the disk as this machine sees it') from error
 
   def _set_aside(self, damaged: list[int], agree):
     """Moves the checkpoints of these steps out of the way of those that will be made again."""
@@ -159,6 +182,13 @@ class Checkpoints:
     left = 'there is none before' if kept is None else f'that of step {kept} is kept'
     raise Problem(f'{self.directory}: cannot save a checkpoint ({reason}); {left}; free space, then run the same '
                   'command again')
+
+
+def _compare(state, tape: dict):
+  """Raises Problem unless the checksums that were saved are those of what was read."""
+  if (jax.device_get(jax.jit(checksums)(state)).tolist() != tape['checksums'] or
+      _digest(tape['text']) != tape['text_sha256']):
+    raise Problem('its checksums differ')
 
 
 def _digest(text: str) -> str:

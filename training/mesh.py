@@ -1,4 +1,6 @@
 """Where arrays live: rows of a batch split over all devices, everything else on each."""
+import collections
+
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -20,8 +22,9 @@ def make_mesh(devices=None) -> Mesh:
   """
   slice_of = lambda device: getattr(device, 'slice_index', None) or 0
   devices = sorted(jax.devices() if devices is None else devices, key=lambda d: (slice_of(d), d.process_index, d.id))
-  count = len(set(map(slice_of, devices)))
-  if len(devices) != count * sum(slice_of(d) == slice_of(devices[0]) for d in devices):
+  sizes = collections.Counter(map(slice_of, devices)).values()
+  count = len(sizes)
+  if len(set(sizes)) > 1:
     raise Problem(f'{len(devices)} devices in {count} slices of different sizes; use slices of one size')
   names, shape = ((SLICES, AXIS), (count, -1)) if count > 1 else ((AXIS,), -1)
   return Mesh(np.array(devices).reshape(shape), names, axis_types=(AxisType.Auto,) * len(names))

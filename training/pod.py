@@ -21,6 +21,7 @@ from scoring.problem import Problem
 from training.roll_call import GRACE_SECONDS, roll_call
 from training.watch import BEAT_SECONDS, BROKEN_BEATS, LOST, RESUMES, Watch, names
 
+HANDLERS = []
 LONG_SECONDS = 24 * 3600  # a wait that is ended by the watch, not by a limit of its own
 
 
@@ -105,8 +106,9 @@ class Members(Pod):
     self.timeout_seconds, self.stall_seconds = timeout_seconds, stall_seconds
     self._client, self._questions = client, itertools.count()
     self._stopping = self._passed_on = self._broken = False
+    self._asked = 2**31  # the step that was asked about last
     self._tape, self._gone = None, threading.Event()
-    self._explain_abort()
+    explain_abort(lambda: '' if self._gone.is_set() else self._contact_lost())  # a verdict is told already
     self._watcher = threading.Thread(target=self._watch, daemon=True, name='pod')
     self._watcher.start()
 
@@ -122,7 +124,9 @@ class Members(Pod):
     if self._asked_to_stop and not self._passed_on:  # Ctrl-C, or a SIGTERM before initialize()
       self._passed_on = True
       os.kill(os.getpid(), signal.SIGTERM)  # by now this reaches the service, not Python
-    self._stopping |= multihost_utils.reached_preemption_sync_point(step)
+    for each in range(min(self._asked + 1, step), step + 1):  # none left out: the service waits for one step exactly
+      self._stopping |= multihost_utils.reached_preemption_sync_point(each)
+    self._asked = step
     return self._stopping
 
   def agree(self, problem=None):
@@ -156,7 +160,8 @@ class Members(Pod):
 
   def _where(self) -> tuple[str, int]:
     """(what this process is at, the step)."""
-    event = self._tape.events[-1] if self._tape and self._tape.events else {'event': 'start'}
+    events = reversed(self._tape.events if self._tape else ())
+    event = next((e for e in events if e['event'] != 'stall'), {'event': 'start'})
     return event['event'], event.get('step') or 0
 
   def _watch(self):
@@ -190,6 +195,9 @@ class Members(Pod):
     self._gone.set()
     with contextlib.suppress(Exception):
       self._client.key_value_set('daybreak/verdict/0', verdict)  # the first one stands
+    if self._tape and not self.index and RESUMES not in verdict:
+      with contextlib.suppress(Problem):
+        self._tape.event('exit', status='failed', reason=verdict)
     os.write(2, f'\nerror: {verdict}\n'.encode())  # a line of its own, whatever XLA was saying
     if not self.index:
       time.sleep(3 * BEAT_SECONDS)  # until the others have read it
@@ -199,24 +207,9 @@ class Members(Pod):
     host, _, port = self.address.rpartition(':')
     try:
       socket.create_connection((host.strip('[]'), int(port)), 2).close()
-      return f'contact to process 0 at {self.address} or to another process is lost ({reason}); {RESUMES}'
+      return f'process 0 at {self.address} answers no more, or another process is lost ({reason}); {RESUMES}'
     except OSError:
       return f'process 0 of {self.count} is lost: nothing answers at {self.address} any more; {RESUMES}'
-
-  def _explain_abort(self):
-    """Turns XLA's abort() into a line: it ends a process so where the service is gone, out of Python's reach.
-
-    A handler in C, since Python's own run between bytecodes of the main thread, which waits for the devices.
-    """
-    @ctypes.CFUNCTYPE(None, ctypes.c_int)
-    def handler(number):
-      if not self._gone.is_set():  # else the verdict is told already
-        os.write(2, f'\nerror: {self._contact_lost()}\n'.encode())
-      os._exit(LOST)
-    self._handler = handler  # kept alive
-    library = ctypes.CDLL(None)
-    library.signal.argtypes, library.signal.restype = [ctypes.c_int, type(handler)], ctypes.c_void_p
-    library.signal(int(signal.SIGABRT), handler)
 
   # -- the end
 
@@ -236,6 +229,23 @@ class Members(Pod):
     self._gone.set()
     self._watcher.join()
     jax.distributed.shutdown()
+
+
+def explain_abort(why: Callable[[], str]):
+  """Turns XLA's abort() into a line: it ends a process so where its service is gone, out of Python's reach.
+
+  A handler in C, since Python's own run between bytecodes of the main thread, which waits for the devices.
+  """
+  @ctypes.CFUNCTYPE(None, ctypes.c_int)
+  def handler(number):
+    text = why()
+    if text:
+      os.write(2, f'\nerror: {text}\n'.encode())
+    os._exit(LOST)
+  HANDLERS.append(handler)  # kept alive
+  library = ctypes.CDLL(None)
+  library.signal.argtypes, library.signal.restype = [ctypes.c_int, type(handler)], ctypes.c_void_p
+  library.signal(int(signal.SIGABRT), handler)
 
 
 def join(address: str = '', count: int | None = None, index: int | None = None, *, start_seconds: float = 300,
@@ -266,6 +276,8 @@ def join(address: str = '', count: int | None = None, index: int | None = None, 
                   'number from 0 to one below the count, please')
   if count > 1:
     roll_call(address, count, index, start_seconds)
+  explain_abort(lambda: f'one of {count} processes ended between the roll call and the start of JAX (its words are '
+                        f'above); look at the outputs of the others; {RESUMES}')
   try:
     # not the local devices found above: JAX_LOCAL_DEVICE_IDS, which JAX asks first, may name others
     jax.distributed.initialize(address, count, index, initialization_timeout=int(start_seconds),

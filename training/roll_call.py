@@ -44,7 +44,8 @@ def _call(host: str, port: int, line: str, end: float) -> str | None:
 def _be_called(port: int, count: int, seconds: float, end: float) -> str:
   """Waits for the others' calls and answers all of them: 'go', or what is wrong."""
   try:
-    server = socket.create_server(('', port))
+    dual = socket.has_dualstack_ipv6()
+    server = socket.create_server(('', port), family=socket.AF_INET6 if dual else socket.AF_INET, dualstack_ipv6=dual)
   except OSError as error:
     raise Problem(f'port {port}: process 0 cannot listen there ({error.strerror}); is another run at work on this '
                   'machine? choose another port') from None

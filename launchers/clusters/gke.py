@@ -126,7 +126,7 @@ def arguments(flags_of_train: Sequence[str], chips: int | None, pods: int) -> li
   (https://cloud.google.com/kubernetes-engine/docs/how-to/tpus). With GPUs it would need a client of the cluster's API
   and rights to it, so it is told.
   """
-  given = [flag.replace('$(', '$$(') for flag in flags_of_train]  # else Kubernetes expands it
+  given = [flag.replace('$', '$$') for flag in flags_of_train]  # else Kubernetes expands $(NAME)
   if pods == 1:
     return given
   if chips:
@@ -166,7 +166,7 @@ def check(flags_of_train: Sequence[str]):
     if not re.fullmatch(r'[\w./:@-]*', getattr(FLAGS, name) or '', re.ASCII):
       raise Problem(f'--{name}={getattr(FLAGS, name)}: letters, digits and ./:@-, please')
   workdir = flag_value(flags_of_train, 'workdir')
-  if not PurePosixPath(workdir).is_relative_to(FLAGS.gke_mount):
+  if '..' in workdir or not PurePosixPath(workdir).is_relative_to(FLAGS.gke_mount):
     raise Problem(f'--workdir={workdir}: would be lost with its pod; name a folder below --gke_mount={FLAGS.gke_mount}')
 
 

@@ -1,5 +1,6 @@
 """A pod in miniature: several processes on this machine, CPU devices, gloo's collectives; for tests and learning."""
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -22,6 +23,7 @@ flags.DEFINE_integer('local_port', 0, 'for the processes to find each other; 0: 
                      upper_bound=65535)
 END_SECONDS = 60  # how long, beyond the time after which they notice, the others may take to end once one was lost
 ASKED_SECONDS = 10  # as long where all were asked to end anyway, and one did so without a checkpoint
+LOCKS = []  # held until this process ends
 CTRL_C = 'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint'
 
 
@@ -82,10 +84,14 @@ def _start(plan: Plan, logs: Path) -> list[subprocess.Popen]:
   processes = []
   try:
     logs.mkdir(parents=True, exist_ok=True)
+    LOCKS.append(open(logs / 'lock', 'w'))
+    fcntl.flock(LOCKS[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
     for number, one in enumerate(plan.commands):
       output = open(logs / f'process_{number}.log', 'w') if number else None
       processes.append(subprocess.Popen(one.argv, env={**os.environ, **one.env}, start_new_session=True, stdout=output,
                                         stderr=output and subprocess.STDOUT))
+  except BlockingIOError:
+    raise Problem(f'--workdir: another pod is at work in {logs.parent}; wait for it or stop it') from None
   except OSError as error:
     _end(processes)
     raise Problem(f'--workdir: cannot write to {logs} ({error.strerror}); name another') from None

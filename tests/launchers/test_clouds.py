@@ -228,9 +228,11 @@ def test_without_gcloud_nothing_is_tried(tmp_path):
 def test_machines_are_deleted_at_once_when_training_is_ended(whole, send, number, status, tmp_path):
   """By a signal to the script or to launchers.pod; killpg as a terminal's Ctrl-C."""
   flags, workdir, more = PLANS['tpu_vm']
+  (tmp_path / 'references').symlink_to(tapes.ROOT / 'references')  # --config is looked for where the command is typed
   process = begin([sys.executable, '-m', 'launchers.pod', *flags, '--', CONFIG, f'--workdir={workdir}', *more] if whole
                   else script(tmp_path), tmp_path, seconds=300)
   while 'launchers.train' not in ((tmp_path / 'calls').read_text() if (tmp_path / 'calls').exists() else ''):
+    assert process.poll() is None, process.communicate()
     time.sleep(0.01)
   send(process.pid, number)
   _, err = process.communicate(timeout=30)  # nor does a child keep its output open
@@ -258,7 +260,7 @@ def test_all_slices_train_at_once(tmp_path):
 
 
 def test_flags_arrive_as_they_were_given(tmp_path):
-  given = (f'--organization={HOSTILE}', '--config.image_sizes=(32, 64)')
+  given = (f'--organization={HOSTILE}', '--config.image_sizes=(32, )')
   process = begin(script(tmp_path, 'tpu_vm', *given), tmp_path)
   _, err = process.communicate(timeout=60)
   assert process.returncode == 0, err
@@ -283,6 +285,7 @@ def test_flags_arrive_as_they_were_given(tmp_path):
      (), 'several machines each'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2'), 'runs/a', (), 'would be lost with its pod'),
     ((*GKE, '--gke_tpu=tpu-v6e-slice', '--gke_topology=2x2', '--gke_name=My_run'), '/data/a', (), '--gke_name=My_run'),
+    ((*GKE, '--gke_gpu=nvidia-l4'), '/data/../tmp/a', (), 'would be lost with its pod'),
     ((*GKE, '--gke_gpu=nvidia-l4', '--gke_name=2slices'), '/data/a', (), '--gke_name=2slices'),
     ((*GKE, '--gke_gpu=nvidia-l4', '--gke_queue=my queue'), '/data/a', (), '--gke_queue=my queue'),
     ((*GKE, '--gke_gpu=nvidia-l4', f'--gke_name={"a" * 60}'), '/data/a', (), 'short enough'),

@@ -2,6 +2,9 @@
 import os
 import re
 import signal
+import socket
+import subprocess
+import sys
 import time
 
 import jax
@@ -9,7 +12,20 @@ import numpy as np
 import pytest
 
 from scoring import tape as tapes
-from tests.launchers.running import finish, launch, one_line, pod, process_of, read_json, start_pod, train, wait_for
+from tests.launchers.running import (
+  DIGITS,
+  ROOT,
+  finish,
+  launch,
+  one_line,
+  pod,
+  process_of,
+  read_json,
+  start,
+  start_pod,
+  train,
+  wait_for,
+)
 from tests.training.toys import assert_close
 from training import checkpoint, config, mesh, programs
 
@@ -119,6 +135,23 @@ def test_where_one_is_killed_the_others_name_it_and_end_and_a_relaunch_resumes(v
   same_end(workdir, whole)
 
 
+def test_a_pod_agrees_that_a_checkpoint_is_damaged_and_takes_the_one_before(whole, tmp_path):
+  workdir = tmp_path / 'run'
+  process = start_pod(workdir, 2, *WATCHED)
+  wait_for(workdir / 'tape.jsonl', '"step": 22, "epoch": 2.0', process)
+  os.kill(process_of(workdir, 1), signal.SIGTERM)
+  assert finish(process).returncode == 75
+  newest = max((p for p in (workdir / 'checkpoints').iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+  largest = max((p for p in (newest / 'state').rglob('*') if p.is_file()), key=lambda p: p.stat().st_size)
+  data = bytearray(largest.read_bytes())
+  data[len(data) // 2] ^= 1
+  largest.write_bytes(data)
+  done = pod(workdir, 2, *WATCHED)
+  assert done.returncode == 3, done.stderr
+  assert f'the checkpoint of step {newest.name} is damaged (process 0: ' in done.stderr, done.stderr
+  same_end(workdir, whole)
+
+
 def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path):
   workdir = tmp_path / 'run'
   process = start_pod(workdir, 2, *WATCHED)
@@ -172,11 +205,52 @@ def test_a_process_that_stalls_is_named_and_the_run_goes_on(tmp_path):
 def two(workdir, *commands, processes=2):
   """Processes of a pod that somebody began by hand, `commands` being what each is given; what each said, in order."""
   port = str(int(np.random.default_rng().integers(20_000, 60_000)))
-  from tests.launchers.running import start
   begun = [start('train', f'--config={SLOW}', f'--workdir={workdir}', '--distributed',
                  f'--coordinator_address=127.0.0.1:{port}', f'--num_processes={processes}', f'--process_id={number}',
                  *QUICK, *given, env={'JAX_PLATFORMS': 'cpu'}) for number, given in enumerate(commands)]
   return [finish(process) for process in begun]
+
+
+def test_sigterm_stops_a_pod_between_the_compiled_loops_of_accelerators(tmp_path):
+  port = int(np.random.default_rng().integers(20_000, 60_000))
+  begun = [subprocess.Popen(
+      [sys.executable, '-m', 'tests.launchers.looped_train', f'--config={DIGITS}', f'--workdir={tmp_path / "run"}',
+       '--distributed', f'--coordinator_address=127.0.0.1:{port}', '--num_processes=2', f'--process_id={number}',
+       '--config.num_epochs=500', '--config.stop=end', '--log_every_steps=7'], cwd=ROOT, text=True,
+      stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, 'JAX_PLATFORMS': 'cpu'}) for number in (0, 1)]
+  wait_for(tmp_path / 'run' / 'tape.jsonl', '"edge": "stop", "step": 11', begun[0])
+  begun[1].send_signal(signal.SIGTERM)
+  done = [finish(process, timeout=120) for process in begun]
+  assert [d.returncode for d in done] == [75, 75], done[0].stderr
+  events = tapes.read(tmp_path / 'run')
+  assert events[-1]['status'] == 'preempted'
+  assert not any(e['event'] == 'result' for e in events)
+
+
+def test_a_process_that_ends_after_the_roll_call_is_told_of(tmp_path):
+  port = int(np.random.default_rng().integers(20_000, 60_000))
+  first = start('train', f'--config={SLOW}', f'--workdir={tmp_path}', '--distributed', '--num_processes=2',
+                f'--coordinator_address=127.0.0.1:{port}', '--process_id=0', '--start_timeout_seconds=10',
+                env={'JAX_PLATFORMS': 'cpu'})
+  while first.poll() is None:
+    try:
+      with socket.create_connection(('127.0.0.1', port), 1) as caller:
+        caller.sendall(b'daybreak 1 of 2\n')
+        assert caller.makefile().readline() == 'go\n'
+      break
+    except OSError:
+      time.sleep(0.05)
+  done = finish(first)
+  assert done.returncode == 76
+  assert 'one of 2 processes ended between the roll call and the start of JAX' in one_line(done.stderr)
+
+
+def test_config_files_that_differ_in_code_are_told(tmp_path):
+  text = (ROOT / SLOW).read_text()
+  (tmp_path / 'a.py').write_text(text)
+  (tmp_path / 'b.py').write_text(text + '# another\n')
+  done = two(tmp_path / 'run', (f'--config={tmp_path}/a.py',), (f'--config={tmp_path}/b.py',))
+  assert all('process 1: ' in one_line(one.stderr) and 'config file sha256' in one.stderr for one in done)
 
 
 def test_a_process_with_another_config_is_named_by_all(tmp_path):

@@ -349,6 +349,11 @@ def test_devices_of_several_slices_make_a_mesh_of_two_axes():
   devices = [Device(d, n) for n, d in enumerate(jax.devices())]
   with pytest.raises(Problem, match='slices of different sizes'):
     mesh.make_mesh(devices[:7])
+  for device, number in zip(devices, (0, 0, 1, 2, 2, 2)):
+    device.slice_index = number
+  with pytest.raises(Problem, match='slices of different sizes'):  # 2, 1 and 3: on average the first one's size
+    mesh.make_mesh(devices[:6])
+  devices = [Device(d, n) for n, d in enumerate(jax.devices())]
   made = mesh.make_mesh(devices)
   assert dict(made.shape) == {'slice': 2, 'data': 4}
   assert [[d.id for d in row] for row in made.devices] == [[0, 2, 4, 6], [1, 3, 5, 7]]
