@@ -32,7 +32,7 @@ def test_the_core_can_be_read_in_an_evening():
   core = [p for p in FILES if p.relative_to(ROOT).parts[0] in ('training', 'scoring')]
   pods = [p for p in core if p.name in ('pod.py', 'roll_call.py', 'watch.py')]
   # 1,500 for everything that a CIFAR-10 run needs; LARS, LAMB, sharded optimizer states and damaged checkpoints on top.
-  assert sum(map(code_lines, core)) - sum(map(code_lines, pods)) <= 1670
+  assert sum(map(code_lines, core)) - sum(map(code_lines, pods)) <= 1700
   assert sum(map(code_lines, pods)) <= 350
 
 

@@ -35,7 +35,6 @@ class Programs:
     train: shape -> (carry, input..., seed) -> (carry, loss), where carry = (state, totals).
     eval: shape -> (state, input...) -> outputs, on every process whole.
     inspect: state -> (whether it is finite, bool scalar; its checksums, uint32 [leaves]).
-    state_spec: shapes of the state.
     zero_totals: what a chunk's totals start from, on the host.
     device_loop: whether `train` runs a range of steps, (carry, arrays, rows, start, stop, seed), or one.
   """
@@ -44,7 +43,6 @@ class Programs:
   train: Mapping[Any, Callable]
   eval: Mapping[Any, Callable]
   inspect: Callable
-  state_spec: Any
   zero_totals: Any
   device_loop: bool
 
@@ -201,7 +199,7 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
                          out=placed) if task.init_from_data else None,
       train={shape: lowered.compile() for shape, lowered in steps.items()},
       eval={shape: lowered.compile() for shape, lowered in evals.items()},
-      inspect=compiled(inspect, state), state_spec=state,
+      inspect=compiled(inspect, state),
       zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals), np.int32(NEVER)),
       device_loop=device_loop and isinstance(train, Resident))
 
