@@ -24,7 +24,7 @@ test-peers: setup-peers
 	$(BIN)/python -m pytest -m peers $(PYTEST)
 
 test-pods: setup-test
-	$(BIN)/python -m pytest -m pods $(PYTEST) tests/launchers/test_kill_matrix.py
+	$(BIN)/python -m pytest -m pods $(PYTEST) tests/launchers
 
 test-slurm: setup-test
 	$(BIN)/python -m pytest -m slurm $(PYTEST) tests/clusters

@@ -71,7 +71,7 @@ def same_end(workdir, reference):
   assert values[0] == values[1]
 
 
-@pytest.mark.parametrize('processes', [2, 4])
+@pytest.mark.parametrize('processes', [2, pytest.param(4, marks=pytest.mark.pods)])
 def test_a_pod_trains_to_what_one_process_does_and_sees_each_record_once_an_epoch(processes, one, tmp_path):
   rows = tmp_path / 'rows'
   rows.mkdir()
@@ -91,6 +91,7 @@ def test_a_pod_trains_to_what_one_process_does_and_sees_each_record_once_an_epoc
     assert len(set(seen)) == len(seen) and (number == epoch.max() or len(seen) == order.epoch_examples)
 
 
+@pytest.mark.pods
 def test_a_checkpoint_goes_on_with_another_number_of_processes(one, tmp_path):
   process = start_pod(tmp_path / 'run', 2, *SAME[1:], '--config.batch_seconds=0.4')
   wait_for(tmp_path / 'run' / 'tape.jsonl', '"checkpoint", "time"', process)
@@ -119,7 +120,7 @@ def test_sigterm_to_any_process_saves_all_at_one_step_and_they_resume_to_the_sam
   same_end(workdir, whole)
 
 
-@pytest.mark.parametrize('victim', [0, 1])
+@pytest.mark.parametrize('victim', [pytest.param(0, marks=pytest.mark.pods), 1])
 def test_where_one_is_killed_the_others_name_it_and_end_and_a_relaunch_resumes(victim, whole, tmp_path):
   workdir = tmp_path / 'run'
   process = start_pod(workdir, 2, *WATCHED)
@@ -135,6 +136,7 @@ def test_where_one_is_killed_the_others_name_it_and_end_and_a_relaunch_resumes(v
   same_end(workdir, whole)
 
 
+@pytest.mark.pods
 def test_a_pod_agrees_that_a_checkpoint_is_damaged_and_takes_the_one_before(whole, tmp_path):
   workdir = tmp_path / 'run'
   process = start_pod(workdir, 2, *WATCHED)
@@ -152,6 +154,7 @@ def test_a_pod_agrees_that_a_checkpoint_is_damaged_and_takes_the_one_before(whol
   same_end(workdir, whole)
 
 
+@pytest.mark.pods
 def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path):
   workdir = tmp_path / 'run'
   process = start_pod(workdir, 2, *WATCHED)
@@ -184,6 +187,7 @@ def test_a_batch_that_does_not_divide_is_told_before_the_workdir_is_taken(tmp_pa
   assert not tapes.read(tmp_path / 'run')
 
 
+@pytest.mark.pods
 def test_a_process_whose_data_are_damaged_tells_all(tmp_path):
   done = pod(tmp_path / 'run', 2, *QUICK, '--peer_timeout_seconds=10', '--config.trouble_process=1',
              '--config.trouble_seconds=-1.0')
@@ -192,6 +196,7 @@ def test_a_process_whose_data_are_damaged_tells_all(tmp_path):
   assert 'process 1 of 2' not in done.stderr, 'it was not lost'
 
 
+@pytest.mark.pods
 def test_a_process_that_stalls_is_named_and_the_run_goes_on(tmp_path):
   done = pod(tmp_path / 'run', 2, *QUICK, '--stall_seconds=4', '--config.trouble_process=1', '--config.num_epochs=2',
              '--config.trouble_seconds=30.0')
@@ -227,6 +232,7 @@ def test_sigterm_stops_a_pod_between_the_compiled_loops_of_accelerators(tmp_path
   assert not any(e['event'] == 'result' for e in events)
 
 
+@pytest.mark.pods
 def test_a_process_that_ends_after_the_roll_call_is_told_of(tmp_path):
   port = int(np.random.default_rng().integers(20_000, 60_000))
   first = start('train', f'--config={SLOW}', f'--workdir={tmp_path}', '--distributed', '--num_processes=2',
