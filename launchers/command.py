@@ -10,6 +10,7 @@ from scoring.problem import Problem
 from training import config as configs
 from training.watch import LOST as LOST
 
+STOPPING = 'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint'
 GOES_ON = 'interrupted; the same command resumes from the last checkpoint, if there is one'
 REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130  # and LOST
 

@@ -9,7 +9,7 @@ from absl import flags
 from launchers import header
 from scoring.problem import Problem
 from training import config as configs
-from training.pod import Members, Pod, join
+from training.pod import Pod, join
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('distributed', False, 'this is one of several processes; JAX finds the others under Slurm, Kubernetes'
@@ -40,7 +40,7 @@ def pod(asked_to_stop: list) -> Pod:
 
 def check_alike(members: Pod, config):
   """Raises Problem in all processes unless they run the same code by the same config and flags."""
-  if isinstance(members, Members):
+  if members.count > 1:  # reading all the code is not for every start
     lines = dict(line.split(' = ', 1) for line in configs.to_text(config).splitlines())
     members.alike({**{f'config.{name}': value for name, value in lines.items()},
                    **{f'--{name}': str(FLAGS[name].value) for name in SAME},

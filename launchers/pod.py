@@ -40,12 +40,11 @@ def main(argv: list[str], doc: str) -> int:
   if wrong:
     command.fail(wrong)
     return command.USAGE
-  cluster = clusters[FLAGS.cluster]
-  plan = cluster.plan(flags_of_train)
+  plan = clusters[FLAGS.cluster].plan(flags_of_train)
   if FLAGS.dry_run:
     print(plan, end='')
     return 0
-  return cluster.run(plan)
+  return plan.run()
 
 
 def check(flags_of_train: list[str]) -> str | None:

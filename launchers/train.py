@@ -204,7 +204,7 @@ def stop_and_save(number, frame):
   if number in ASKED_TO_STOP:
     stop_at_once(number, frame)
   ASKED_TO_STOP.append(number)
-  os.write(2, b'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint\n')
+  os.write(2, f'{command.STOPPING}\n'.encode())
 
 
 def write_records(events, workdir: Path) -> int:

@@ -192,7 +192,7 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
   steps = {shape: lower_train(task, mesh, state, shape=shape, microbatches=microbatches, chunk_steps=chunk_steps,
                               device_loop=device_loop) for shape in train_shapes}
   evals = {shape: lower_eval(task, mesh, state, shape) for shape in shapes(evaluation, evaluation.order.num_steps)}
-  totals = abstract_sums(task, mesh, train_shapes[-1], microbatches, state)
+  (_, (totals, _)), *_ = steps[train_shapes[-1]].args_info[0]  # the carry of Programs.train
   return Programs(
       init=compiled(functools.partial(init_state, task), meshes.abstract(SEED, everywhere), out=placed),
       data_init=compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0,

@@ -59,11 +59,6 @@ def plan(flags_of_train: Sequence[str]) -> Plan:
   return Plan({str(path): text}, [Command(['kubectl', 'apply', f'--filename={path}'])])
 
 
-def run(made: Plan) -> int:
-  """Writes the manifest and applies it; the status of kubectl."""
-  return made.run()
-
-
 def manifest(flags_of_train: Sequence[str]) -> dict:
   """The JobSet of the flags given."""
   check(flags_of_train)

@@ -24,7 +24,6 @@ flags.DEFINE_integer('local_port', 0, 'for the processes to find each other; 0: 
 END_SECONDS = 60  # how long, beyond the time after which they notice, the others may take to end once one was lost
 ASKED_SECONDS = 10  # as long where all were asked to end anyway, and one did so without a checkpoint
 LOCKS = []  # held until this process ends
-CTRL_C = 'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint'
 
 
 def plan(flags_of_train: Sequence[str]) -> Plan:
@@ -35,48 +34,51 @@ def plan(flags_of_train: Sequence[str]) -> Plan:
       probe.bind(('127.0.0.1', 0))
       port = probe.getsockname()[1]
   env = {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(FLAGS.local_devices)}
-  return Plan({}, [Command(
+  return SideBySide({}, [Command(
       [sys.executable, '-m', 'launchers.train', *flags_of_train, '--distributed',
        f'--coordinator_address=127.0.0.1:{port or "PORT"}', f'--num_processes={FLAGS.num_processes}',
        f'--process_id={number}'], env) for number in range(FLAGS.num_processes)])
 
 
-def run(plan: Plan) -> int:
-  """Runs the processes until all have ended; the exit status of train.
+class SideBySide(Plan):
+  """A plan whose commands are the processes of one pod."""
 
-  Ctrl-C and SIGTERM are passed on, so that all save at the same step; a second Ctrl-C ends all at once. Once one was
-  killed, the others have the time to say so, and are ended after it.
-  """
-  asked = []
-  for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda number, frame: asked.append(number))
-  flags_of_train = plan.commands[0].argv
-  logs = Path(flag_value(flags_of_train, 'workdir')).expanduser() / 'pod'
-  processes = _start(plan, logs)
-  passed_on, lost_at = 0, None
-  limit = float(flag_value(flags_of_train, 'peer_timeout_seconds') or 30) + END_SECONDS
-  while any(process.poll() is None for process in processes):
-    time.sleep(0.05)
-    if len(asked) > passed_on:
-      passed_on += 1
-      if asked.count(signal.SIGINT) > 1:
+  def run(self) -> int:
+    """Runs the processes until all have ended; the exit status of train.
+
+    Ctrl-C and SIGTERM are passed on, so that all save at the same step; a second Ctrl-C ends all at once. Once one was
+    killed, the others have the time to say so, and are ended after it.
+    """
+    asked = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, lambda number, frame: asked.append(number))
+    flags_of_train = self.commands[0].argv
+    logs = Path(flag_value(flags_of_train, 'workdir')).expanduser() / 'pod'
+    processes = _start(self, logs)
+    passed_on, lost_at = 0, None
+    limit = float(flag_value(flags_of_train, 'peer_timeout_seconds') or 30) + END_SECONDS
+    while any(process.poll() is None for process in processes):
+      time.sleep(0.05)
+      if len(asked) > passed_on:
+        passed_on += 1
+        if asked.count(signal.SIGINT) > 1:
+          _end(processes)
+          command.fail(command.GOES_ON)
+          return command.INTERRUPTED
+        if asked[-1] == signal.SIGINT:
+          print(command.STOPPING, file=sys.stderr, flush=True)
+        with contextlib.suppress(ProcessLookupError):
+          next(p for p in processes if p.poll() is None).send_signal(asked[passed_on - 1])
+      if lost_at is None and any(p.poll() not in (None, command.REACHED, command.NOT_REACHED, command.PREEMPTED)
+                                 for p in processes):
+        lost_at = time.monotonic()
+      if lost_at is not None and time.monotonic() > lost_at + (ASKED_SECONDS if asked else limit):
         _end(processes)
-        command.fail(command.GOES_ON)
-        return command.INTERRUPTED
-      if asked[-1] == signal.SIGINT:
-        print(CTRL_C, file=sys.stderr, flush=True)
-      with contextlib.suppress(ProcessLookupError):
-        next(p for p in processes if p.poll() is None).send_signal(asked[passed_on - 1])
-    if lost_at is None and any(p.poll() not in (None, command.REACHED, command.NOT_REACHED, command.PREEMPTED)
-                               for p in processes):
-      lost_at = time.monotonic()
-    if lost_at is not None and time.monotonic() > lost_at + (ASKED_SECONDS if asked else limit):
-      _end(processes)
-  status = _conclude(processes, logs)
-  if signal.SIGINT in asked and status == command.LOST:  # asked so early that one could not save, or so late
-    command.fail(command.GOES_ON)
-    return command.INTERRUPTED
-  return status
+    status = _conclude(processes, logs)
+    if signal.SIGINT in asked and status == command.LOST:  # asked so early that one could not save, or so late
+      command.fail(command.GOES_ON)
+      return command.INTERRUPTED
+    return status
 
 
 def _start(plan: Plan, logs: Path) -> list[subprocess.Popen]:

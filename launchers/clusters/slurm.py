@@ -96,11 +96,6 @@ def plan(flags_of_train: Sequence[str]) -> Plan:
   return Plan({str(script): text}, [Command(['sbatch', str(script)])])
 
 
-def run(made: Plan) -> int:
-  """Writes the script and submits it; the status of sbatch."""
-  return made.run()
-
-
 def _options(pod: Path) -> list[str]:
   """The options of sbatch, as lines after #SBATCH; of one that is given twice the last counts."""
   gpus, warning = FLAGS.slurm_gpus_per_task * FLAGS.slurm_tasks_per_node, FLAGS.slurm_warning_seconds

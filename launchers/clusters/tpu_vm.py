@@ -128,11 +128,6 @@ def plan(flags_of_train: Sequence[str]) -> Plan:
   return Plan({str(path): script(flags_of_train, workdir)}, [Command(['bash', str(path)])])
 
 
-def run(made: Plan) -> int:
-  """Writes the script and runs it; its status, that of train where it got so far."""
-  return made.run()
-
-
 def script(flags_of_train: Sequence[str], workdir: str) -> str:
   """The text of the script."""
   name, kind = FLAGS.tpu_name, 'queued-resources' if FLAGS.tpu_queued else 'tpu-vm'
