@@ -38,6 +38,25 @@ def help_wanted(argv: list[str]) -> bool:
   return bool({'--help', '-h', '--helpfull', '--helpshort'} & set(argv))
 
 
+def config_help_wanted(argv: list[str], doc: str) -> bool:
+  """Whether help is wanted; prints it, with the fields of the config that --config names."""
+  given = next((flag.split('=', 1)[1] for flag in argv if flag.startswith('--config=')), None)
+  if not help_wanted(argv):
+    return False
+  if given:
+    configs.define_flags(configs.load(given))
+  print_help(doc)
+  return True
+
+
+def parse_config(argv: list[str]) -> configs.Config:
+  """The config of --config, with what its own flags override; parses all flags, as `parse` does."""
+  config = configs.load(flags.FLAGS.config)
+  configs.define_flags(config)
+  parse(argv)
+  return configs.from_flags(config)
+
+
 def print_help(doc: str) -> int:
   """Prints what the command does and its own flags."""
   print(doc)

@@ -17,7 +17,6 @@ from absl import flags
 from launchers import command, compile_report, compile_steps, topology
 from launchers.compile_cache import Cache
 from scoring.problem import Problem
-from training import config as configs
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('config', None, 'config file: references/TASK/configs/NAME.py')
@@ -57,20 +56,14 @@ def sweep(config, topologies: list[topology.Topology], data_dir: str, cache: Cac
 
 def main(argv: list[str], doc: str) -> int:
   topology.set_environment()
-  given = next((a.split('=', 1)[1] for a in argv if a.startswith('--config=')), None)
-  if command.help_wanted(argv):
-    if given:
-      configs.define_flags(configs.load(given))
-    return command.print_help(doc)
+  if command.config_help_wanted(argv, doc):
+    return command.REACHED
   command.parse(argv, known_only=True)
   if not FLAGS.config or bool(FLAGS.topology) == bool(FLAGS.sweep):
     command.fail('give --config=FILE and one of --topology=v5e:4x4 and --sweep=v5e:4x4,v5e:16x16')
     return command.USAGE
   topologies = [topology.parse(name) for name in FLAGS.sweep or [FLAGS.topology]]
-  config = configs.load(FLAGS.config)
-  configs.define_flags(config)
-  command.parse(argv)
-  config = configs.from_flags(config)
+  config = command.parse_config(argv)
   compile_steps.prepare_devices(topologies)
   cache, data_dir = Cache(FLAGS.cache_dir), str(Path(FLAGS.data_dir).expanduser()) if FLAGS.data_dir else ''
   if FLAGS.sweep:

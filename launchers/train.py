@@ -26,7 +26,6 @@ from launchers.header import header
 from scoring import clocks, mlperf, record
 from scoring import tape as tapes
 from scoring.problem import Problem
-from training import config as configs
 from training.pod import Agreed
 
 FLAGS = flags.FLAGS
@@ -268,21 +267,15 @@ def main(argv: list[str], doc: str) -> int:
   signal.signal(signal.SIGTERM, lambda number, frame: ASKED_TO_STOP.append(number))
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, stop_at_once)
-  given = next((a.split('=', 1)[1] for a in argv if a.startswith('--config=')), None)
-  if command.help_wanted(argv):
-    if given:
-      configs.define_flags(configs.load(given))
-    return command.print_help(doc)
+  if command.config_help_wanted(argv, doc):
+    return command.REACHED
   command.parse(argv, known_only=True)
   for name in ('config', 'workdir'):
     if not getattr(FLAGS, name):
       command.fail(f'--{name} is missing; e.g. python -m launchers.train '
                    '--config=references/cifar/configs/digits.py --workdir=runs/digits')
       return command.USAGE
-  config = configs.load(FLAGS.config)
-  configs.define_flags(config)
-  command.parse(argv)
-  config = configs.from_flags(config)
+  config = command.parse_config(argv)
   if FLAGS.runs > 1 and (FLAGS.eval_only or FLAGS.distributed):
     command.fail('--eval_only looks at one run: leave --runs out and name its workdir' if FLAGS.eval_only else
                  '--runs begins one run after the other by itself: launch each run of a pod, with its own --workdir')

@@ -1,4 +1,5 @@
 """Whether a cluster would take a JobSet: its own schema, Kubernetes' strict one for the jobs, what binds the two."""
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +8,22 @@ import jsonschema
 import kubernetes_validate
 
 SCHEMA = json.loads((Path(__file__).parent / 'jobset.schema.json').read_text())
+GONE = object()  # for `changed`
 SUFFIX = '-abcde'  # Kubernetes puts five letters behind the name of a pod
+
+
+def changed(manifest: dict, path: str, value) -> dict:
+  """A copy with another value at `path`, keys and numbers joined by dots; GONE takes away what is there."""
+  copied = copy.deepcopy(manifest)
+  *parents, last = [int(part) if part.isdigit() else part for part in path.split('.')]
+  place = copied
+  for part in parents:
+    place = place[part]
+  if value is GONE:
+    del place[last]
+  else:
+    place[last] = value
+  return copied
 
 
 def problems(manifest: dict) -> list[str]:

@@ -73,6 +73,12 @@ def wait_for_starts(cluster, number: int, workdir: Path, starts: int):
            workdir)
 
 
+def cancel(cluster, number: int):
+  """Ends a job that would go on for ever."""
+  cluster.call('scancel', number)
+  cluster.wait_for_state(number, 'CANCELLED')
+
+
 # -- what Slurm does with the script
 
 
@@ -85,8 +91,7 @@ def test_a_job_that_was_preempted_starts_again(how, cluster, tmp_path):
   cluster.call(*how, number)
   wait_for_starts(cluster, number, tmp_path, 2)
   assert cluster.wait_for_state(number, 'RUNNING')['Restarts'] == '1'
-  cluster.call('scancel', number)
-  cluster.wait_for_state(number, 'CANCELLED')
+  cancel(cluster, number)
 
 
 def test_a_job_that_a_more_important_one_preempts_starts_again_after_it(cluster, tmp_path):
@@ -97,8 +102,7 @@ def test_a_job_that_a_more_important_one_preempts_starts_again_after_it(cluster,
   cluster.wait_for_state(other, 'COMPLETED')
   wait_for_starts(cluster, number, tmp_path, 2)
   assert 'preempted and saved, status 75; back into the queue' in log(tmp_path), 'within the grace time, by itself'
-  cluster.call('scancel', number)
-  cluster.wait_for_state(number, 'CANCELLED')
+  cancel(cluster, number)
 
 
 def test_a_job_whose_node_fails_starts_again(cluster, tmp_path):
@@ -107,8 +111,7 @@ def test_a_job_whose_node_fails_starts_again(cluster, tmp_path):
   cluster.call('scontrol', 'update', f'nodename={cluster.nodes[1]}', 'state=down', 'reason=test')
   wait_for_starts(cluster, number, tmp_path, 2)  # the node comes back by itself, since its slurmd answers
   assert cluster.wait_for_state(number, 'RUNNING')['Restarts'] == '1'
-  cluster.call('scancel', number)
-  cluster.wait_for_state(number, 'CANCELLED')
+  cancel(cluster, number)
 
 
 def test_a_job_that_was_cancelled_saves_and_stays_cancelled(cluster, tmp_path):

@@ -1,5 +1,4 @@
 """What is given to Kubernetes and to gcloud: held against their schemas and documentation, and run with stand-ins."""
-import copy
 import json
 import os
 import shutil
@@ -87,16 +86,7 @@ WRONG = [  # where, what to put there (None: take it away), what is said
 def test_a_wrong_manifest_is_refused():
   right = jobset()
   for path, value, said in WRONG:
-    wrong = copy.deepcopy(right)
-    *parents, last = [int(part) if part.isdigit() else part for part in path.split('.')]
-    place = wrong
-    for part in parents:
-      place = place[part]
-    if value is None:
-      del place[last]
-    else:
-      place[last] = value
-    found = manifests.problems(wrong)
+    found = manifests.problems(manifests.changed(right, path, manifests.GONE if value is None else value))
     assert found and any(said in problem for problem in found), (path, value, found)
 
 
