@@ -14,9 +14,9 @@ GOLDEN = Path(__file__).parent / 'golden'
 CONFIG = '--config=references/cifar/configs/digits.py'
 # Each notes what it was called with. srun ends with $SRUN, or, where that is empty, with $AFTER_TERM once scancel came.
 STAND_INS = {
-    'srun': 'printf "%s\\0" "$@" >"$FAKE/srun"; [ "$SRUN" ] && exit "$SRUN"; trap "exit $AFTER_TERM" HUP\n'
+    'srun': 'printf "%s\\0" "$@" >"$FAKE/srun"; [ "$SRUN" ] && exit "$SRUN"; trap "exit $AFTER_TERM" USR2\n'
             'echo $$ >"$FAKE/pid"; while :; do sleep 0.02; done',
-    'scancel': 'echo "scancel $*" >>"$FAKE/calls"; kill -HUP "$(cat "$FAKE/pid")"',
+    'scancel': 'echo "scancel $*" >>"$FAKE/calls"; kill -USR2 "$(cat "$FAKE/pid")"',
     'scontrol': 'echo "scontrol $*" >>"$FAKE/calls"',
     'squeue': 'echo "$STATE"'}
 HOSTILE = ('a b', "it's", '"quoted"', '$(touch broken)', '`touch broken`', '$HOME', 'back\\slash', '*', '#no comment',
@@ -176,7 +176,7 @@ def test_slurm_ending_the_job_is_left_to_slurm_however_often_it_signals(fake, tm
     done.send_signal(signal.SIGTERM)
     time.sleep(0.1)
   assert done.poll() is None, 'the script must wait for its tasks'
-  os.kill(int((fake.folder / 'pid').read_text()), signal.SIGHUP)
+  os.kill(int((fake.folder / 'pid').read_text()), signal.SIGUSR2)
   out, _ = done.communicate(timeout=20)
   assert done.returncode == 75, out
   assert fake.calls() == []
