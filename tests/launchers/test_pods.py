@@ -71,7 +71,8 @@ def same_end(workdir, reference):
   assert values[0] == values[1]
 
 
-@pytest.mark.parametrize('processes', [2, pytest.param(4, marks=pytest.mark.pods)])
+@pytest.mark.pods
+@pytest.mark.parametrize('processes', [2, 4])
 def test_a_pod_trains_to_what_one_process_does_and_sees_each_record_once_an_epoch(processes, one, tmp_path):
   rows = tmp_path / 'rows'
   rows.mkdir()
@@ -107,6 +108,7 @@ def test_a_checkpoint_goes_on_with_another_number_of_processes(one, tmp_path):
       e['metrics']['accuracy'] for e in read_json(one / 'record.json')['evaluations']]
 
 
+@pytest.mark.pods
 def test_sigterm_to_any_process_saves_all_at_one_step_and_they_resume_to_the_same_bits(whole, tmp_path):
   workdir = tmp_path / 'run'
   process = start_pod(workdir, 2, *WATCHED)
@@ -120,7 +122,8 @@ def test_sigterm_to_any_process_saves_all_at_one_step_and_they_resume_to_the_sam
   same_end(workdir, whole)
 
 
-@pytest.mark.parametrize('victim', [pytest.param(0, marks=pytest.mark.pods), 1])
+@pytest.mark.pods
+@pytest.mark.parametrize('victim', [0, 1])
 def test_where_one_is_killed_the_others_name_it_and_end_and_a_relaunch_resumes(victim, whole, tmp_path):
   workdir = tmp_path / 'run'
   process = start_pod(workdir, 2, *WATCHED)
@@ -216,6 +219,7 @@ def two(workdir, *commands, processes=2):
   return [finish(process) for process in begun]
 
 
+@pytest.mark.pods
 def test_sigterm_stops_a_pod_between_the_compiled_loops_of_accelerators(tmp_path):
   port = int(np.random.default_rng().integers(20_000, 60_000))
   begun = [subprocess.Popen(
