@@ -18,8 +18,8 @@ class Served:
   Attributes:
     lengths: int [N], of each sample in its own units (words, word pieces); 0 where all are of one shape.
     buckets: rising lengths that samples are padded to; (0,) where all are of one shape.
-    row: bucket -> (dims, dtype) of a sample's row. A row of one dimension, padded with zeros at its end to the length of
-      a longer bucket's, is that bucket's row.
+    row: bucket -> (dims, dtype) of a sample's row. Where there are several buckets, rows have one dimension, and one
+      with zeros at its end is that of a longer bucket.
     read: (samples of one bucket, rows [n, *dims] of zeros) fills the rows: what decodes, crops and makes tokens, and
       what MLPerf's rules leave untimed (inference_rules.adoc, "Data Sets").
     weights: what `answer` computes with: few arrays, each in the type that it is computed in.

@@ -1,7 +1,6 @@
 """Systems under test: how queries become batches, one way for each kind of traffic.
 
-A response's bytes must stay where they are until QuerySamplesComplete, which copies them, has returned: the answers of a
-batch are one array that a local name holds, and those of its samples are addresses within it.
+The answers of a batch are one array that a local name holds until LoadGen has copied them (serving/loadgen.py).
 """
 import os
 import queue
@@ -23,7 +22,7 @@ Complete = Callable[[Sequence[int], Sequence[int], np.ndarray], None]
 
 
 def abort(error: BaseException):
-  """Ends the process with one line: LoadGen would wait for a thread that died for ever, and abort where it calls one."""
+  """Ends the process with one line: left alone, LoadGen would wait for ever for a thread that died, or abort."""
   if not isinstance(error, Problem):
     at = traceback.extract_tb(error.__traceback__)[-1]
     error = f'{type(error).__name__}: {error} ({os.path.basename(at.filename)} line {at.lineno})'

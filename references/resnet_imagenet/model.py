@@ -15,6 +15,9 @@ DEPTHS = {14: ((1, 1, 1, 1), True), 18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3)
           101: ((3, 4, 23, 3), True)}
 
 
+NORM_EPSILON = 1e-5
+
+
 class BatchNorm(nn.Module):
   """Batch normalisation by the statistics of each group of consecutive rows; the running ones are the groups' mean.
 
@@ -27,7 +30,7 @@ class BatchNorm(nn.Module):
   """
   group_size: int = 0
   momentum: float = 0.9
-  epsilon: float = 1e-5
+  epsilon: float = NORM_EPSILON
   scale_init: Callable = nn.initializers.ones
   dtype: Any = jnp.bfloat16
 
@@ -55,7 +58,7 @@ class BatchNorm(nn.Module):
 
 
 class Conv(nn.Module):
-  """A convolution without bias, `size` x `size`, padded by size // 2 on each side as torchvision does.
+  """A convolution, `size` x `size`, without bias unless `use_bias`, padded by size // 2 on each side as in torchvision.
 
   The reference pads strided ones by TensorFlow's 'same', which shifts them by a pixel: a choice that MLPerf's rules
   leave to the framework.
@@ -64,13 +67,21 @@ class Conv(nn.Module):
   size: int = 3
   stride: int = 1
   dtype: Any = jnp.bfloat16
+  use_bias: bool = False
 
   @nn.compact
   def __call__(self, x):
     kernel = self.param('kernel', he_normal, (self.size, self.size, x.shape[-1], self.features))
-    return jax.lax.conv_general_dilated(
+    return _biased(self, jax.lax.conv_general_dilated(
         x, kernel.astype(self.dtype), (self.stride, self.stride), [(self.size // 2,) * 2] * 2,
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
+
+
+def _biased(conv, x):
+  """x plus the bias of the module `conv`, where it has one."""
+  if not conv.use_bias:
+    return x
+  return (x + conv.param('bias', nn.initializers.zeros, (conv.features,))).astype(conv.dtype)
 
 
 class SpaceToDepthConv(nn.Module):
@@ -81,6 +92,7 @@ class SpaceToDepthConv(nn.Module):
   """
   features: int
   dtype: Any = jnp.bfloat16
+  use_bias: bool = False
 
   @nn.compact
   def __call__(self, x):
@@ -90,7 +102,14 @@ class SpaceToDepthConv(nn.Module):
     kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(4, 2, 4, 2, c, -1)
     kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 4 * c, -1)
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), [(2, 1)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return _biased(self, jax.lax.conv_general_dilated(
+        x, kernel, (1, 1), [(2, 1)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
+
+
+def _no_norm(name: str, **kwargs):
+  """What stands in for a normalisation that has been folded away."""
+  del name, kwargs
+  return lambda x, train: x
 
 
 class Block(nn.Module):
@@ -104,10 +123,11 @@ class Block(nn.Module):
   bottleneck: bool
   norm: Callable
   dtype: Any
+  folded: bool = False
 
   @nn.compact
   def __call__(self, x, train: bool):
-    conv = functools.partial(Conv, dtype=self.dtype)
+    conv = functools.partial(Conv, dtype=self.dtype, use_bias=self.folded)
     last = functools.partial(self.norm, scale_init=nn.initializers.zeros)
     if self.bottleneck:
       y = nn.relu(self.norm(name='norm1')(conv(self.width, 1, name='conv1')(x), train))
@@ -131,6 +151,7 @@ class ResNet(nn.Module):
     depth: 14, 18, 34, 50 or 101.
     width: channels of the first stage, 64 in the paper.
     space_to_depth: whether the stem is computed in blocks of pixels; parameters and result are the same.
+    folded: for inference alone: convolutions have a bias, and there are no normalisations.
   """
   depth: int
   num_classes: int
@@ -138,19 +159,21 @@ class ResNet(nn.Module):
   batch_norm_group_size: int = 0
   space_to_depth: bool = False
   dtype: Any = jnp.bfloat16
+  folded: bool = False
 
   @nn.compact
   def __call__(self, images, train: bool):
     stages, bottleneck = DEPTHS[self.depth]
-    norm = functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype)
-    stem = (SpaceToDepthConv(self.width, self.dtype, name='stem') if self.space_to_depth else
-            Conv(self.width, 7, 2, self.dtype, name='stem'))
+    norm = (_no_norm if self.folded else
+            functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype))
+    stem = (SpaceToDepthConv(self.width, self.dtype, self.folded, name='stem') if self.space_to_depth else
+            Conv(self.width, 7, 2, self.dtype, self.folded, name='stem'))
     x = nn.relu(norm(name='norm')(stem(images.astype(self.dtype)), train))
     x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
     for stage, blocks in enumerate(stages):
       for number in range(blocks):
         stride = 2 if stage and not number else 1
-        x = Block(self.width * 2**stage, stride, bottleneck, norm, self.dtype,
+        x = Block(self.width * 2**stage, stride, bottleneck, norm, self.dtype, self.folded,
                   name=f'stage{stage + 1}_block{number + 1}')(x, train)
     x = x.mean((1, 2), dtype=jnp.float32)
     return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name='head')(x)
