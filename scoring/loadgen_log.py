@@ -141,7 +141,7 @@ def faults(folder, *, mode: str, rules: Rules, scenario: Scenario, num_samples: 
     found = _settings(result, mode, rules, scenario, num_samples) + _configured(folder, result, rules, scenario)
     if mode == 'performance' and result['mode'] == MODES[mode]:
       found += _performance(result, scenario)
-    return found + (_answers(folder / ACCURACY, num_samples) if mode == 'accuracy' else [])
+    return found + (_answers(folder / ACCURACY, num_samples, scenario) if mode == 'accuracy' else [])
   except Problem as problem:
     return [str(problem)]
 
@@ -218,11 +218,15 @@ def _configured(folder: Path, result: dict, rules: Rules, scenario: Scenario) ->
   return found
 
 
-def _answers(path: Path, num_samples: int) -> list[str]:
-  """Where the answers are not one a sample, by index."""
+def _answers(path: Path, num_samples: int, scenario: Scenario) -> list[str]:
+  """Where the answers are not one a sample, by index; LoadGen fills up the last query of a multi-stream with others."""
   seen = Counter(index for index, _ in accuracy_log.read(path))
+  filling = -num_samples % (scenario.samples_per_query or 1)
+  twice = sorted(i for i, count in seen.items() if count > 1)
+  if sum(seen.values()) - len(seen) <= filling:
+    twice = []
   groups = {'missing': [i for i in range(num_samples) if i not in seen],
-            'answered more than once': sorted(i for i, count in seen.items() if count > 1),
+            'answered more than once': twice,
             'not in the data set': sorted(i for i in seen if not 0 <= i < num_samples)}
   return [f'{len(indices)} samples {what}, first {indices[0]}' for what, indices in groups.items() if indices]
 
