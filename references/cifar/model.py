@@ -20,6 +20,22 @@ def max_pool(x):
   return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
 
 
+class BatchNorm(nn.BatchNorm):
+  """flax's, and what is left of it in inference: a multiplication, unless the kernels have it, and an addition.
+
+  Attributes:
+    folded: for inference alone; the parameters are then those that serving/folding.py makes.
+  """
+  folded: bool = False
+
+  @nn.compact
+  def __call__(self, x):
+    if not self.folded:
+      return super().__call__(x)
+    bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
+    return (x * self.get_variable('params', 'scale', 1.0) + bias).astype(self.dtype)
+
+
 class ConvGroup(nn.Module):
   """conv - pool - norm - gelu - conv - norm - gelu, after airbench (Jordan, arXiv 2404.00498); digits' net has two."""
   width: int
@@ -29,10 +45,9 @@ class ConvGroup(nn.Module):
   @nn.compact
   def __call__(self, x, train: bool):
     for pool in (True, False):
-      x = nn.Conv(self.width, (3, 3), use_bias=self.folded, dtype=self.dtype)(x)
+      x = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype)(x)
       x = max_pool(x) if pool else x
-      if not self.folded:
-        x = nn.BatchNorm(use_running_average=not train, momentum=0.6, use_scale=False, dtype=self.dtype)(x)
+      x = BatchNorm(not train, momentum=0.6, use_scale=False, dtype=self.dtype, folded=self.folded)(x)
       x = nn.gelu(x)
     return x
 
@@ -40,10 +55,7 @@ class ConvGroup(nn.Module):
 class GroupNet(nn.Module):
   """Groups of convolutions, global maximum, linear head.
 
-  images: float [B, H, W, C] -> logits: float32 [B, num_classes].
-
-  Attributes:
-    folded: for inference alone: convolutions have a bias, and there are no normalisations.
+  images: float [B, H, W, C] -> logits: float32 [B, num_classes]. `folded`: for inference alone, see BatchNorm.
   """
   widths: Sequence[int]
   num_classes: int
@@ -72,16 +84,14 @@ def partly_identity(key, shape, dtype=jnp.float32):
 
 
 class Conv(nn.Module):
-  """3 x 3, with a bias where `use_bias`; computes only as many rows and columns as `size` says."""
+  """3 x 3, without bias; computes only as many rows and columns as `size` says."""
   width: int
   dtype: Any
-  use_bias: bool = False
 
   @nn.compact
   def __call__(self, x, size):
     kernel = self.param('kernel', partly_identity, (3, 3, x.shape[-1], self.width))
-    x = conv3x3(x, kernel.astype(self.dtype), size)
-    return (x + self.param('bias', nn.initializers.zeros, (self.width,))).astype(self.dtype) if self.use_bias else x
+    return conv3x3(x, kernel.astype(self.dtype), size)
 
 
 class Whitening(nn.Module):
@@ -111,7 +121,7 @@ class Airbench(nn.Module):
     norm_momentum: how much of its running statistics a batch normalisation keeps at each step.
     unit_head: as the Muon recipe: head weights of unit variance, logits divided by the number of features, and a
       random whitening bias; else weights as torch starts them, logits by 9, and no bias at first.
-    folded: for inference alone: convolutions have a bias, and there are no normalisations.
+    folded: for inference alone, see BatchNorm.
   """
   widths: Sequence[int]
   activation: Callable
@@ -128,11 +138,10 @@ class Airbench(nn.Module):
       for pool in (True, False):
         height, breadth = x.shape[1:3]
         # Only what the pooling reads is computed: an odd last row or column would be cut off.
-        x = Conv(width, self.dtype, self.folded)(x, (height // 2 * 2, breadth // 2 * 2) if pool else (height, breadth))
+        x = Conv(width, self.dtype)(x, (height // 2 * 2, breadth // 2 * 2) if pool else (height, breadth))
         x = max_pool(x) if pool else x
-        if not self.folded:
-          x = nn.BatchNorm(use_running_average=not train, momentum=self.norm_momentum, epsilon=NORM_EPSILON,
-                           use_scale=False, dtype=self.dtype)(x)
+        x = BatchNorm(not train, momentum=self.norm_momentum, epsilon=NORM_EPSILON, use_scale=False, dtype=self.dtype,
+                      folded=self.folded)(x)
         x = self.activation(x)
     x = x.max((1, 2)).astype(jnp.float32)
     kernel = self.param('head', self._head, (self.widths[-1], 10))
@@ -159,9 +168,9 @@ class ResNet18(nn.Module):
   @nn.compact
   def __call__(self, images, train: bool):
     def conv(x, width, size=3, stride=1):
-      x = nn.Conv(width, (size, size), (stride, stride), padding=size // 2, use_bias=self.folded, dtype=self.dtype,
+      x = nn.Conv(width, (size, size), (stride, stride), padding=size // 2, use_bias=False, dtype=self.dtype,
                   kernel_init=nn.initializers.kaiming_normal())(x)
-      return x if self.folded else nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype)(x)
+      return BatchNorm(not train, momentum=0.9, dtype=self.dtype, folded=self.folded)(x)
 
     x = nn.relu(conv(images.astype(self.dtype), self.width))
     for stage in range(4):

@@ -12,12 +12,12 @@ from training.task import Task
 def served(task: Task, variables, *, epsilon: float, fold: bool) -> Served:
   """The evaluation images of a task with resident data; `epsilon`: of its network's normalisations."""
   load, network = functools.cache(task.data['eval'].load), task.network.clone(folded=fold)
-  variables = dict(variables)
+  variables, dtype = dict(variables), jnp.dtype(task.config.compute_dtype)
   if fold:
     conv_of = lambda norm: norm.replace('BatchNorm', 'Conv')
-    variables['params'] = folding.fold(variables['params'], variables.pop('batch_stats'), conv_of, epsilon)
+    variables['params'] = folding.fold(variables['params'], variables.pop('batch_stats'), conv_of, epsilon, dtype)
   keep = lambda path: 'head' in path or 'Dense' in path  # applied in float32
-  variables['params'] = folding.cast(variables['params'], jnp.dtype(task.config.compute_dtype), keep)
+  variables['params'] = folding.cast(variables['params'], dtype, keep)
 
   def read(samples, rows):
     rows[:] = load()['image'][samples]

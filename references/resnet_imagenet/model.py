@@ -27,16 +27,22 @@ class BatchNorm(nn.Module):
     group_size: rows of a group; 0 is the whole global batch. It is part of the recipe: under jit, and on any number of
       devices, the rows of a group are the same.
     momentum: how much of the running statistics a step keeps.
+    folded: for inference alone: what is left is a multiplication, unless the kernels have it, and an addition, with the
+      parameters that serving/folding.py makes.
   """
   group_size: int = 0
   momentum: float = 0.9
   epsilon: float = NORM_EPSILON
   scale_init: Callable = nn.initializers.ones
   dtype: Any = jnp.bfloat16
+  folded: bool = False
 
   @nn.compact
   def __call__(self, x, train: bool):
     channels = x.shape[-1:]
+    if self.folded:
+      bias = self.param('bias', nn.initializers.zeros, channels)
+      return (x * self.get_variable('params', 'scale', 1.0) + bias).astype(self.dtype)
     scale, bias = self.param('scale', self.scale_init, channels), self.param('bias', nn.initializers.zeros, channels)
     mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
     var = self.variable('batch_stats', 'var', jnp.ones, channels)
@@ -58,7 +64,7 @@ class BatchNorm(nn.Module):
 
 
 class Conv(nn.Module):
-  """A convolution, `size` x `size`, without bias unless `use_bias`, padded by size // 2 on each side as in torchvision.
+  """A convolution without bias, `size` x `size`, padded by size // 2 on each side as torchvision does.
 
   The reference pads strided ones by TensorFlow's 'same', which shifts them by a pixel: a choice that MLPerf's rules
   leave to the framework.
@@ -67,21 +73,13 @@ class Conv(nn.Module):
   size: int = 3
   stride: int = 1
   dtype: Any = jnp.bfloat16
-  use_bias: bool = False
 
   @nn.compact
   def __call__(self, x):
     kernel = self.param('kernel', he_normal, (self.size, self.size, x.shape[-1], self.features))
-    return _biased(self, jax.lax.conv_general_dilated(
+    return jax.lax.conv_general_dilated(
         x, kernel.astype(self.dtype), (self.stride, self.stride), [(self.size // 2,) * 2] * 2,
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
-
-
-def _biased(conv, x):
-  """x plus the bias of the module `conv`, where it has one."""
-  if not conv.use_bias:
-    return x
-  return (x + conv.param('bias', nn.initializers.zeros, (conv.features,))).astype(conv.dtype)
+        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 class SpaceToDepthConv(nn.Module):
@@ -92,7 +90,6 @@ class SpaceToDepthConv(nn.Module):
   """
   features: int
   dtype: Any = jnp.bfloat16
-  use_bias: bool = False
 
   @nn.compact
   def __call__(self, x):
@@ -102,14 +99,7 @@ class SpaceToDepthConv(nn.Module):
     kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(4, 2, 4, 2, c, -1)
     kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 4 * c, -1)
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
-    return _biased(self, jax.lax.conv_general_dilated(
-        x, kernel, (1, 1), [(2, 1)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC')))
-
-
-def _no_norm(name: str, **kwargs):
-  """What stands in for a normalisation that has been folded away."""
-  del name, kwargs
-  return lambda x, train: x
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), [(2, 1)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 class Block(nn.Module):
@@ -123,11 +113,10 @@ class Block(nn.Module):
   bottleneck: bool
   norm: Callable
   dtype: Any
-  folded: bool = False
 
   @nn.compact
   def __call__(self, x, train: bool):
-    conv = functools.partial(Conv, dtype=self.dtype, use_bias=self.folded)
+    conv = functools.partial(Conv, dtype=self.dtype)
     last = functools.partial(self.norm, scale_init=nn.initializers.zeros)
     if self.bottleneck:
       y = nn.relu(self.norm(name='norm1')(conv(self.width, 1, name='conv1')(x), train))
@@ -151,7 +140,7 @@ class ResNet(nn.Module):
     depth: 14, 18, 34, 50 or 101.
     width: channels of the first stage, 64 in the paper.
     space_to_depth: whether the stem is computed in blocks of pixels; parameters and result are the same.
-    folded: for inference alone: convolutions have a bias, and there are no normalisations.
+    folded: for inference alone, see BatchNorm.
   """
   depth: int
   num_classes: int
@@ -164,16 +153,15 @@ class ResNet(nn.Module):
   @nn.compact
   def __call__(self, images, train: bool):
     stages, bottleneck = DEPTHS[self.depth]
-    norm = (_no_norm if self.folded else
-            functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype))
-    stem = (SpaceToDepthConv(self.width, self.dtype, self.folded, name='stem') if self.space_to_depth else
-            Conv(self.width, 7, 2, self.dtype, self.folded, name='stem'))
+    norm = functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype, folded=self.folded)
+    stem = (SpaceToDepthConv(self.width, self.dtype, name='stem') if self.space_to_depth else
+            Conv(self.width, 7, 2, self.dtype, name='stem'))
     x = nn.relu(norm(name='norm')(stem(images.astype(self.dtype)), train))
     x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
     for stage, blocks in enumerate(stages):
       for number in range(blocks):
         stride = 2 if stage and not number else 1
-        x = Block(self.width * 2**stage, stride, bottleneck, norm, self.dtype, self.folded,
+        x = Block(self.width * 2**stage, stride, bottleneck, norm, self.dtype,
                   name=f'stage{stage + 1}_block{number + 1}')(x, train)
     x = x.mean((1, 2), dtype=jnp.float32)
     return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name='head')(x)
