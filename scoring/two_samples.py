@@ -34,13 +34,15 @@ def compare(a, b, *, paired: bool, confidence: float = 0.95) -> dict:
   """Compares the means of two samples; `paired` ones have partners in order.
 
   Returns:
-    JSON-able dict: `mean_a`, `mean_b`, `difference` (a - b), `ratio` (a / b), each with an `_interval`; `p` of the t
-    test and `rank_p`, both two-sided; `runs_needed`, runs a side to show this difference four times in five. None
-    where values are too few for it or do not vary: measured times do, so times that do not prove nothing.
+    JSON-able dict: `n`, `mean` and `sd` of either side (`n_a` ...), `difference` (a - b) and `ratio` (a / b), each with
+    an `_interval`; `p` of the t test and `rank_p`, both two-sided; `runs_needed`, runs a side to show this difference
+    four times in five. None where values are too few for it, or do not vary: measured times do, so that times which do
+    not prove nothing.
   """
   a, b = list(a), list(b)
   means = {'n_a': len(a), 'n_b': len(b), 'mean_a': standard.fmean(a) if a else None,
-           'mean_b': standard.fmean(b) if b else None}
+           'mean_b': standard.fmean(b) if b else None, 'sd_a': standard.stdev(a) if len(a) > 1 else None,
+           'sd_b': standard.stdev(b) if len(b) > 1 else None}
   found = {**means, **dict.fromkeys(('difference', 'difference_interval', 'ratio', 'ratio_interval', 'p', 'rank_p',
                                      'runs_needed'))}
   if not a or not b:
