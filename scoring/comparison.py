@@ -155,7 +155,9 @@ def compare(folder_a, folder_b, *, across=(), paired: bool | None = None, confid
       'notice': record.NOTICE, 'confidence': confidence,
       **{side: {'folder': str(folder), 'fixture': any(run['first'].get('fixture') for run in runs if run['first']),
                 'unfinished': [run['run'] for run in runs if run['status'] != 'complete'],
-                'cold': sum(bool(run['cold']) for run in runs), **summary}
+                'cold': sum(bool(run['cold']) for run in runs),
+                'usd_per_hour': sorted({run['first']['price']['usd_per_hour'] for run in runs
+                                        if run['first'] and run['first']['price']}), **summary}
          for side, folder, runs, summary in zip('ab', (folder_a, folder_b), (a, b), summaries)},
       'same': {name: _told(values[0] | values[1]) for name, values in sides.items() if name not in unlike},
       'across': unlike,
@@ -184,10 +186,14 @@ def verdict(made: dict, clock: str) -> str:
     return (f"no difference shown (p = {found['p']:.2g} by {tests[0]}; A / B {bounds}, {percent} interval); to show "
             f"the {share(found['ratio']):.1f} % seen here takes {needed} runs a side{notes}")
   bounds = '{:.1f} to {:.1f} %'.format(*sorted(map(share, interval))) if interval else 'without bounds: too few runs'
-  dollars = made['measures'].get(f'{clock} usd', {}).get('difference')
-  effect = f"{abs(found['difference']):.4g} s" + ('' if dollars is None else f' and {abs(dollars):.4g} USD')
+  effect = f"{abs(found['difference']):.4g} s a run"
+  usd = made['measures'].get(f'{clock} usd')
+  if usd and usd['p'] is not None:  # at other prices the faster side may be the dearer one
+    cheaper = 'A' if usd['difference'] < 0 else 'B'
+    effect += (', dollars not shown to differ' if usd['p'] >= 1 - made['confidence'] else
+               f", and {'cheaper' if cheaper == faster else 'DEARER'} by {abs(usd['difference']):.4g} USD")
   doubt = '' if found['rank_p'] < 1 - made['confidence'] else f", but {found['rank_p']:.2g} by {tests[1]}"
-  return (f"{faster} is faster by {share(found['ratio']):.1f} % ({percent} interval {bounds}), {effect} a run; "
+  return (f"{faster} is faster by {share(found['ratio']):.1f} % ({percent} interval {bounds}), {effect}; "
           f"p = {found['p']:.2g} by {tests[0]}{doubt}{notes}")
 
 
@@ -200,8 +206,11 @@ def _caveats(made: dict, clock: str):
     yield 'counts compilation, which came from a warm cache more often on one side'
   if a['reached'] < a['n'] or b['reached'] < b['n']:
     expected = [side['seconds'][clock]['expected_seconds_to_success'] for side in (a, b)]
-    yield 'of the runs that reached the target; until a success, failures included: ' + ', '.join(
+    found, told = made['measures'][f'{clock} seconds'], ', '.join(
         f'{name} ' + ('unknown' if value is None else f'{value:.5g} s') for name, value in zip('AB', expected))
+    if found['difference'] and None not in expected and found['difference'] * (expected[0] - expected[1]) < 0:
+      told += f', and so {"A" if expected[0] < expected[1] else "B"} is the faster one'
+    yield f'of the runs that reached the target; until a success, failures included: {told}'
 
 
 def _cell(value) -> str:
@@ -222,6 +231,8 @@ def text(made: dict) -> str:
     low, high = side['success_rate']['interval']
     lines.append(f"{name}         {side['folder']}{' (fixture)' * side['fixture']}: {side['reached']} of {side['n']} "
                  f"reached the target ({percent} interval {100 * low:.1f} to {100 * high:.1f} %), {side['cold']} cold")
+    if side['usd_per_hour']:
+      lines.append(f"          at {' and '.join(f'{price:g}' for price in side['usd_per_hour'])} USD an hour")
     if side['unfinished']:
       lines.append(f"          did not end, and count as failures: {', '.join(side['unfinished'])}")
   lines += [f'same      {name}: {value}' for name, value in made['same'].items()]

@@ -9,7 +9,7 @@ import statistics as standard
 
 from scoring import statistics
 
-TESTS = {True: ("paired t", "Wilcoxon's signed ranks"), False: ("Welch's t", "Mann and Whitney's U")}
+TESTS = {True: ['paired t', "Wilcoxon's signed ranks"], False: ["Welch's t", "Mann and Whitney's U"]}
 
 
 def _ratio_interval(a, b, paired: bool, freedom: float, confidence: float) -> list[float] | None:
