@@ -34,7 +34,7 @@ def _conditions(events) -> dict[str, set[str]]:
 
 def _recipe(first: dict) -> dict[str, str]:
   """What may differ and is told: the recipe and the software; the seed is not part of it."""
-  config = dict(line.split(' = ', 1) for line in first['config'].splitlines())
+  config = dict(line.partition(' = ')[::2] for line in first['config'].splitlines())
   return {**{name: _text(first.get(name)) for name in ('fixture', 'model', 'division', 'git_commit', 'git_dirty')},
           **{f'config {name}': value for name, value in config.items() if name != 'seed'},
           **{f'version of {name}': value for name, value in first['versions'].items()},

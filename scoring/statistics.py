@@ -8,7 +8,8 @@ import statistics as standard
 
 from scoring.problem import Problem
 
-BOOTSTRAP_FROM = 25  # values; below, the bootstrap covers too seldom, whatever its kind
+# Values: with fewer the bootstrap covers too seldom; means of more are normal, and BCa takes time by their square.
+BOOTSTRAPPED = range(25, 1001)
 RESAMPLES = 4999
 MOST_RUNS = 100_000  # where searching for a number of runs gives up
 
@@ -28,26 +29,26 @@ def bootstrap_interval(values, confidence: float = 0.95) -> list[float] | None:
   The bootstrap takes the spread as sqrt((n-1)/n) and the normal's quantile instead of Student's, and so covers too
   seldom, below 93 % for skewed values at n = 25 (tests/scoring/test_coverage.py). Its level is raised by just that
   (Hesterberg 2015, The American Statistician 69, on the expanded percentile interval). The seed is fixed, and the ends
-  are rounded to 6 digits after the point, so that the same values give the same interval. None for fewer than 25.
+  are rounded to 6 digits after the point, so that the same values give the same interval. None for fewer than 25
+  or more than 1,000.
   """
   n = len(values)
-  if n < BOOTSTRAP_FROM:
+  if n not in BOOTSTRAPPED:
     return None
-  if min(values) == max(values):
-    return [values[0], values[0]]
+  if max(values) - min(values) <= 1e-9 * max(map(abs, values)):  # all the same, but for rounding
+    return [min(values), max(values)]
   from scipy.special import ndtr, stdtrit
   from scipy.stats import bootstrap
   level = 1 - 2 * float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + confidence) / 2)))
-  # a batch of resamples holds a million values, however many runs there are
   found = bootstrap((values,), lambda data, axis: data.mean(axis=axis), n_resamples=RESAMPLES, confidence_level=level,
-                    batch=max(1, 1_000_000 // n), rng=0).confidence_interval
+                    batch=1_000_000 // n, rng=0).confidence_interval  # a million values at a time
   return [round(float(found.low), 6), round(float(found.high), 6)]
 
 
 def describe(values, confidence: float = 0.95) -> dict:
   """Sample statistics, None where values are too few; `interval` is the mean's by Student's t, for normal values.
 
-  From 25 values on there is a `bootstrap_interval` as well.
+  For 25 to 1,000 values there is a `bootstrap_interval` as well.
   """
   values, interval, sd = list(values), None, None
   if len(values) >= 2:

@@ -51,15 +51,18 @@ def test_the_bootstrap_as_scipy_has_it_covers_skewed_values_too_seldom_at_25():
   assert covered(plain, math.exp(0.125), lognormal(25, 0.5)) < RIGHT.start
 
 
-def test_the_bootstrap_is_offered_from_25_values_on_and_is_the_same_each_time():
+def test_the_bootstrap_is_offered_from_25_to_1000_values_and_is_the_same_each_time():
   values = lognormal(30, 0.5)(random.Random(1))
-  assert statistics.bootstrap_interval(values[:24]) is None
+  assert statistics.bootstrap_interval(values[:24]) is statistics.bootstrap_interval(values * 34) is None
   assert 'bootstrap_interval' not in statistics.describe(values[:24])
   found = [statistics.describe(values)['bootstrap_interval'] for _ in range(2)]
   assert found[0] == found[1] and found[0] == [round(end, 6) for end in found[0]]
   low, high = statistics.bootstrap_interval(values, 0.5)
   assert found[0][0] < low < sum(values) / 30 < high < found[0][1]
   assert statistics.bootstrap_interval([2.5] * 25) == [2.5, 2.5]
+  assert statistics.bootstrap_interval([1.0] * 24 + [1.0 + 1e-15]) == [1.0, 1.0 + 1e-15]
+  low, high = statistics.bootstrap_interval([1.0] * 24 + [2.0])
+  assert 1.0 <= low < 1.04 < high < 2.0
 
 
 def both(n_a, sd_a, n_b, sd_b):

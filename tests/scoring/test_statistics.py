@@ -4,8 +4,9 @@ import math
 
 import pytest
 
-from scoring import statistics
+from scoring import ledger, record, statistics
 from scoring.problem import Problem
+from tests import tapes
 
 
 def run(number, seconds=None, *, metric=0.94, wall=None, status=None):
@@ -61,6 +62,21 @@ def test_expected_seconds_to_success_of_a_dawnbench_entry():
   # 2 of 4 reached it, in 10 s and 30 s, the others gave up after 50 s and 70 s: 20 + 1 * 60.
   runs = [run(0, 10.0), run(1, 30.0), run(2, wall=50.0), run(3, wall=70.0, status='preempted')]
   assert dawnbench(runs, 'expected_seconds_to_success') == 80.0
+
+
+def test_expected_seconds_to_success_count_what_a_restart_lost():
+  # Reached at the second attempt: 1 + 2 + 3 s set-up and 10 s training; 4 s until it is killed and 5 s until it is back
+  # are lost; 6 s set-up and 10 s training again: 41 s by DAWNBench's clock, without evaluation and checkpoints.
+  story = tapes.Story().set_up().point('run_start', step=0).train(10.0).eval(2.0, 0.5)
+  saved = story.checkpoint(1.0)
+  story.killed_in('train', 4.0).restart(saved, after=5.0).set_up().train(10.0).eval(2.0, 0.95).finish()
+  # Missed: 6 s set-up and 20 s training, 26 s; another like it: 41 + 2 * 26 = 93 s until a success.
+  missed = tapes.Story().set_up().point('run_start', step=0).train(10.0).eval(2.0, 0.5).train(10.0).eval(2.0, 0.6)
+  missed.finish(status='aborted')
+  rows = [ledger.row(f'run_00{n}', record.record(events))
+          for n, events in enumerate([missed.events, story.events, missed.events])]
+  assert dawnbench(rows, 'mean') == pytest.approx(41.0)
+  assert dawnbench(rows, 'expected_seconds_to_success') == pytest.approx(93.0)
 
 
 def test_unknown_time_of_a_missing_run_makes_the_expected_time_unknown():
