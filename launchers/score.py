@@ -2,21 +2,29 @@
 
   python -m launchers.score --workdir=runs/digits     one run, or a set of runs made with --runs
   python -m launchers.score --check=DIR               reviews a tree of DAWNBench entries, anybody's
+  python -m launchers.score --compare A B             is A faster than B: two sets of runs, or two runs
 
-Exit status: 0 target reached (for a set: all runs are there), 1 error, 2 wrong flag, 3 target not reached.
+Exit status: 0 target reached (for a set: all runs are there; compared, whatever came out), 1 error (or not alike, and
+so not compared), 2 wrong flag, 3 target not reached.
 """
+import json
 from pathlib import Path
 
 from absl import flags
 
 from launchers import command
-from scoring import dawnbench, ledger, record
+from scoring import comparison, dawnbench, ledger, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
+FLAGS.set_gnu_getopt()  # flags may follow the second name of --compare
 flags.DEFINE_string('workdir', None, 'folder of a run, or of a set of runs')
 flags.DEFINE_string('check', None, 'folder of DAWNBench entries to review')
+flags.DEFINE_string('compare', None, 'folder of a set of runs, or of a run, to compare with the one named after it')
+flags.DEFINE_list('across', [], 'what may differ between the two: ' + ', '.join(comparison.CONDITIONS))
+flags.DEFINE_boolean('paired', None, 'pairs runs of the same seed; default: where both sides have the same seeds')
+flags.DEFINE_string('output', None, 'file for the comparison, as JSON')
 flags.DEFINE_string('author', '', 'for a DAWNBench entry, where the tape names none')
 flags.DEFINE_string('author_email', '', 'for a DAWNBench entry, where the tape names none')
 
@@ -61,13 +69,37 @@ def check(root: Path) -> int:
   return command.ERROR if report.problems else 0
 
 
+def compare(folders: list[str]) -> int:
+  """Prints how two sets of runs differ, and writes it where --output says; the exit status."""
+  made = comparison.compare(*(Path(folder).expanduser() for folder in folders), across=FLAGS.across,
+                            paired=FLAGS.paired)
+  if FLAGS.output:
+    record.write_text(Path(FLAGS.output).expanduser(), json.dumps(made, indent=1, allow_nan=False) + '\n')
+  print(comparison.text(made) + (f'\nrecords   {FLAGS.output}' if FLAGS.output else ''))
+  return 0
+
+
+def _misused(rest: list[str]) -> str | None:
+  """What is wrong with the flags taken together, or None."""
+  if [bool(FLAGS.workdir), bool(FLAGS.check), bool(FLAGS.compare)].count(True) != 1:
+    return 'give one of --workdir=RUN, --check=ENTRIES and --compare A B'
+  if FLAGS.compare and not rest:
+    return f'--compare={FLAGS.compare}: with what? write --compare A B'
+  if not FLAGS.compare and (FLAGS.across or FLAGS.paired is not None or FLAGS.output):
+    return '--across, --paired and --output belong to --compare A B'
+  unknown = [name for name in FLAGS.across if name not in comparison.CONDITIONS]
+  return f'--across={unknown[0]}: choose from {", ".join(comparison.CONDITIONS)}' if unknown else None
+
+
 def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
-  command.parse(argv)
-  if bool(FLAGS.workdir) == bool(FLAGS.check):
-    command.fail('give either --workdir=RUN or --check=ENTRIES')
+  rest = command.parse(argv, pair='compare')
+  if wrong := _misused(rest):
+    command.fail(wrong)
     return command.USAGE
+  if FLAGS.compare:
+    return compare([FLAGS.compare, *rest])
   if FLAGS.check:
     return check(Path(FLAGS.check).expanduser())
   workdir = Path(FLAGS.workdir).expanduser()
