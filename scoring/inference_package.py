@@ -79,6 +79,8 @@ def _record(folder: Path) -> dict:
   except (OSError, ValueError, TypeError) as error:
     reason = getattr(error, 'strerror', None) or 'not JSON'
     raise Problem(f'{path}: cannot read the record ({reason}); name the folder of a run of launchers.infer') from None
+  if record.get('mode') not in loadgen_log.MODES:
+    raise Problem(f'{path}: is of mode {record.get("mode")}; an entry is of {" and ".join(loadgen_log.MODES)}')
   if missing:
     raise Problem(f'{path}: has no {", ".join(missing)}; name the folder of a run of launchers.infer')
   return record
@@ -91,8 +93,6 @@ def _pairs(folders: Iterable) -> dict[tuple[str, str], dict]:
     record = _record(folder)
     asked = rules(record['benchmark'], record['model'])
     scenario = asked.scenario(record['scenario'])
-    if record['mode'] not in loadgen_log.MODES:
-      raise Problem(f'{folder}: is of mode {record["mode"]}; an entry is of {" and ".join(loadgen_log.MODES)}')
     found = loadgen_log.faults(folder, mode=record['mode'], rules=asked, scenario=scenario,
                                num_samples=record['num_samples'])
     if found:
@@ -179,7 +179,7 @@ def _write_scenario(modes: dict, folder: Path) -> list[str]:
   asked, result = rules(record['benchmark'], record['model']), loadgen_log.read(fast)
   lacking = loadgen_log.shortfalls(result, asked, asked.scenario(record['scenario']))
   answers = accuracy_log.read_bytes(exact / loadgen_log.ACCURACY)
-  scores = accuracy_log.read_bytes(exact / 'accuracy.txt').decode('utf-8')
+  scores = accuracy_log.read_bytes(exact / 'accuracy.txt').decode('utf-8', 'replace')
   if UNVERIFIED not in scores or not scores.startswith(('accuracy=', '{"exact_match": ')):
     raise Problem(f'{exact / "accuracy.txt"}: is not what launchers.infer writes; run the accuracy mode again')
   for source, place in ((fast, folder / 'performance/run_1'), (exact, folder / 'accuracy')):

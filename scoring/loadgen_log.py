@@ -140,9 +140,10 @@ def faults(folder, *, mode: str, rules: Rules, scenario: Scenario, num_samples: 
   try:
     result = read(folder)
     found = _settings(result, mode, rules, scenario, num_samples) + _configured(folder, result, rules, scenario)
-    if mode == 'performance' and result['mode'] == MODES[mode]:
-      found += _performance(result, scenario)
-    return found + (_answers(folder / ACCURACY, num_samples, scenario) if mode == 'accuracy' else [])
+    if result['mode'] != MODES[mode]:
+      return found
+    return found + (_performance(result, scenario) if mode == 'performance' else
+                    _answers(folder / ACCURACY, num_samples, scenario))
   except Problem as problem:
     return [str(problem)]
 

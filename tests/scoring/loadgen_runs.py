@@ -10,7 +10,7 @@ import time
 from array import array
 from pathlib import Path
 
-from scoring import inference_package
+from scoring import accuracy_log, inference_package, loadgen_log
 from scoring.scenarios import rules
 
 GOLDEN = Path(__file__).parent / 'golden_loadgen'
@@ -59,7 +59,27 @@ def finish(process: subprocess.Popen):
   assert process.returncode == 0, stderr
 
 
-def test(folder, model, scenario, mode, num_samples, in_memory, benchmark, trouble):
+def put_record(folder, benchmark: str, model: str, scenario: str, mode: str, *, num_samples: int = NUM_SAMPLES,
+               **fields):
+  """The record.json and accuracy.txt that launchers.infer leaves beside the logs, as far as an entry needs them."""
+  folder = Path(folder)
+  record = {
+      'benchmark': benchmark, 'model': model, 'scenario': scenario, 'mode': mode, 'round': 'v6.1',
+      'num_samples': num_samples, 'precision': 'float32', 'input_dtype': 'uint8', 'transformations': 'none',
+      'hardware': {'platform': 'cpu', 'device_kind': 'cpu', 'device_count': 1, 'process_count': 1, 'host': 'AMD EPYC',
+                   'host_cores': 2},
+      'versions': {'python': '3.11.7', 'jax': '0.10.2'}, 'git_commit': 'none', 'command': 'python -m tests',
+      'submitter': {'organization': 'Daybreak Test', 'hardware': ''},
+      'checkpoint': {'run': 'toy', 'step': 7, 'parameters_sha256': 'ab' * 32, 'metric': 'accuracy 0.9'}, **fields}
+  (folder / 'record.json').write_text(json.dumps(record))
+  if mode == 'accuracy' and benchmark == 'squad':
+    (folder / 'accuracy.txt').write_text(accuracy_log.squad_text(81.25, 88.5))
+  elif mode == 'accuracy':
+    scores = accuracy_log.image_scores(folder / loadgen_log.ACCURACY, [*map(image_label, range(num_samples))])
+    (folder / 'accuracy.txt').write_text(accuracy_log.image_text(scores['good'], scores['total']))
+
+
+def run_here(folder, model, scenario, mode, num_samples, in_memory, benchmark, trouble):
   """One run, in this process."""
   import mlperf_loadgen as loadgen
   settings = loadgen.TestSettings()
@@ -106,4 +126,4 @@ def make_golden():
 
 
 if __name__ == '__main__':
-  test(*json.loads(sys.argv[1])) if len(sys.argv) > 1 else make_golden()
+  run_here(*json.loads(sys.argv[1])) if len(sys.argv) > 1 else make_golden()
