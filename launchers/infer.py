@@ -8,10 +8,6 @@
 WORKDIR/inference/SCENARIO/MODE: record.json, LoadGen's logs, a tape. MLPerf's rules ask for 600 seconds.
 Exit status: 0 the run is valid, 1 error, 2 wrong flag, 3 it ran and is not valid, or misses DAWNBench's threshold.
 """
-from scoring.tape import Tape, WallClock, process_start_seconds
-
-NOW, STARTED = WallClock(), process_start_seconds()  # before the slow imports
-
 import os
 import shutil
 import signal
@@ -24,8 +20,10 @@ from launchers.header import header
 from scoring import dawnbench_inference, inference, scenarios
 from scoring import tape as tapes
 from scoring.problem import Problem
+from scoring.tape import Tape, WallClock, process_start_seconds
 
 FLAGS = flags.FLAGS
+NOW, STARTED = WallClock(), process_start_seconds()
 MODES = ('accuracy', 'performance', 'dawnbench')
 flags.DEFINE_string('config', None, 'config file of the run: references/TASK/configs/NAME.py')
 flags.DEFINE_string('workdir', None, 'folder of the trained run; results go to WORKDIR/inference')
@@ -35,6 +33,8 @@ flags.DEFINE_enum('mode', None, MODES, 'measure answers, or time them')
 flags.DEFINE_float('min_duration_seconds', 600.0, 'of a performance run, at least; MLPerf asks 600', lower_bound=0.1)
 flags.DEFINE_float('target_qps', None, 'queries a second that the server scenario sends, or about what offline can do; '
                    'default: offline measures it first')
+flags.DEFINE_integer('min_queries', None, 'of a performance run, at least (offline: samples); default: what the '
+                     'scenario asks', lower_bound=1)
 flags.DEFINE_bool('find_peak', False, 'server: search for the highest rate that stays valid, then run at it')
 flags.DEFINE_integer('batch_size', None, 'largest batch, offline and server; default: eval_batch_size of the config, '
                      'for a server 16', lower_bound=1)
@@ -90,6 +90,8 @@ def account(restored, workdir: Path) -> dict:
   first = events[0]
   return {'run': workdir.name, 'step': restored.step, 'parameters_sha256': checkpoint.sha256(restored.state.params),
           'target': first['target'], 'metrics': evaluated[-1]['metrics'] if evaluated else None,
+          'metric': f"{first['target']['metric']} {evaluated[-1]['metrics'][first['target']['metric']]:.6f}"
+                    if evaluated else 'not evaluated',
           'seed': first['seed'], 'started': first['time'], 'git_commit': first['git_commit'],
           'hardware': first['hardware'], 'data_fingerprint': next(
               (e['fingerprint'] for e in events if e['event'] == 'data' and e.get('fingerprint')), None)}
@@ -108,6 +110,7 @@ def batch_sizes(task, scenario: scenarios.Scenario) -> tuple[int, ...]:
 def serve(config, workdir: Path) -> int:
   """One run of inference, from here to its record; the exit status."""
   import jax
+  import numpy as np
 
   from launchers import traffic
   from serving import loadgen
@@ -130,7 +133,8 @@ def serve(config, workdir: Path) -> int:
   tape.event('process', time=STARTED, **header(config, task, jax.devices()[:1]), checkpoint=account(restored, workdir),
              serving={'scenario': FLAGS.scenario, 'mode': FLAGS.mode, 'batch_sizes': sizes, 'folded': served.folded,
                       'num_samples': served.num_samples, 'num_items': int(served.items.max()) + 1,
-                      'compute_dtype': task.config.compute_dtype})
+                      'compute_dtype': task.config.compute_dtype,
+                      'input_dtype': np.dtype(served.row(served.buckets[-1])[1]).name})
   tape.event('import', time=STARTED, edge='start')
   tape.event('import', time=imported, edge='stop')
   traffic.drive(served, sizes, tape, part, rules, scenario, FLAGS)

@@ -1,8 +1,9 @@
 """A run of inference as a record: what its tape and LoadGen's logs say, and nothing else."""
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
-from scoring import cost, loadgen_log, record, scenarios
+from scoring import accuracy_log, cost, loadgen_log, record, scenarios
 from scoring import tape as tapes
 from scoring.problem import Problem
 
@@ -27,7 +28,11 @@ def make(folder) -> dict:
   header, serving = events[0], events[0]['serving']
   measured = next((e for e in events if e['event'] == 'measured'), None)
   made = {'notice': NOTICE, **{name: header[name] for name in COPIED}, 'scenario': serving['scenario'],
-          'mode': serving['mode'], 'seconds_by_span': {}, 'metrics': None, 'num_evaluated': None}
+          'mode': serving['mode'], 'seconds_by_span': {}, 'metrics': None, 'num_evaluated': None,
+          'answers_sha256': None, 'num_samples': serving['num_samples'], 'precision': serving['compute_dtype'],
+          'input_dtype': serving['input_dtype'],
+          'transformations': 'batch normalisation folded' if serving['folded'] else 'none',
+          'date': datetime.fromtimestamp(header['time'], UTC).strftime('%Y-%m-%d')}
   spans = tapes.spans(events)
   made['seconds_by_span'] = {name: round(sum(s.seconds for s in spans if s.name == name), 6)
                              for name in dict.fromkeys(s.name for s in spans)}
@@ -67,8 +72,13 @@ def _items(events, found: dict, header: dict) -> dict:
 
 
 def write(folder) -> dict:
-  """Writes `record.json` of the run in `folder`, and returns it."""
+  """Writes `record.json` of the run in `folder`, and `accuracy.txt` where it measured; returns the record."""
   made = make(folder)
+  if made['mode'] == 'accuracy':
+    metrics, count = made['metrics'], made['num_evaluated']
+    text = (accuracy_log.squad_text(100 * metrics['exact_match'], 100 * metrics['f1']) if 'f1' in metrics else
+            accuracy_log.image_text(round(metrics['accuracy'] * count), count))
+    record.write_text(Path(folder) / 'accuracy.txt', text)
   record.write_text(Path(folder) / 'record.json', json.dumps(made, indent=1, allow_nan=False) + '\n')
   return made
 

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -23,8 +24,7 @@ from scoring.scenarios import MIN_DURATION_MS, Rules, Scenario, rules
 UNKNOWN = 'not recorded'
 NEEDED = ('benchmark', 'model', 'scenario', 'mode', 'round', 'num_samples', 'hardware', 'versions', 'precision',
           'input_dtype', 'transformations', 'checkpoint', 'submitter', 'git_commit', 'command')
-SAME = ('benchmark', 'model', 'round', 'num_samples', 'hardware', 'versions', 'precision', 'input_dtype',
-        'transformations', 'checkpoint', 'submitter', 'git_commit')
+ONE_RUN = ('scenario', 'mode', 'command')  # all else is the same in both modes
 BY_HAND = ('host_processors_per_node', 'host_memory_capacity', 'host_storage_capacity', 'host_storage_type',
            'host_processor_frequency', 'host_processor_caches', 'host_memory_configuration',
            'host_processor_interconnect', 'host_networking', 'host_networking_topology', 'host_network_card_count',
@@ -114,7 +114,7 @@ def _same(pairs: dict):
   first = next(iter(pairs.values()))['performance'][1]
   for (directory, scenario), modes in pairs.items():
     (_, fast), (folder, exact) = modes['performance'], modes['accuracy']
-    differ = [key for key in SAME if fast[key] != exact[key]]
+    differ = [key for key in NEEDED if key not in ONE_RUN and fast[key] != exact[key]]
     differ += [key for key in ('hardware', 'submitter', 'round') if fast[key] != first[key]]
     if differ:
       raise Problem(f'{folder}: {", ".join(dict.fromkeys(differ))} differ between the runs of {directory} {scenario}, '
@@ -152,6 +152,10 @@ def _name(text: str) -> str:
   return re.sub('[^A-Za-z0-9.]+', '-', text).strip('-.')[:64] or 'unnamed'
 
 
+def _command(record: dict) -> str:
+  return shlex.join(['python', '-m', 'launchers.infer', *record['command']])
+
+
 def _readme(record: dict, asked: Rules, result: dict, scores: str, lacking: list) -> str:
   made, latency = record['checkpoint'], result['latency_ns']
   lines = [
@@ -164,7 +168,7 @@ def _readme(record: dict, asked: Rules, result: dict, scores: str, lacking: list
       f'- Nanoseconds a query: mean {latency["mean"]}, p50 {latency["p50"]}, p90 {latency["p90"]}, '
       f'p99 {latency["p99"]}; early stopping\'s estimate {result["early_stopping_ns"]}',
       f'- LoadGen {result["loadgen"]} with the seeds of {asked.round}; code {record["git_commit"]}',
-      f'- Command: `{record["command"]}`', '']
+      f'- Command: `{_command(record)}`', '']
   if not asked.official:
     lines += [f'{record["benchmark"]} was never a benchmark of MLPerf Inference: this is its way of asking, not a '
               'result on its scale.', '']
@@ -232,7 +236,7 @@ def write(run_folders: Iterable, out_dir, *, details: Mapping[str, str] | None =
         lacking += [f'{directory} {scenario}: {line}' for line in _write_scenario(modes, folder)]
         write_text(root / 'src' / directory / 'README.md',
                    f'# Code\n\n{UNVERIFIED}\n\nDaybreak at {made["git_commit"]}: launchers/infer.py, serving/ and '
-                   f'references/.\n\n    {made["command"]}\n')
+                   f'references/.\n\n    {_command(made)}\n')
       system['sw_notes'] = '; '.join([UNVERIFIED, *lacking])
       write_text(root / 'systems' / f'{name}.json', _json(system))
       os.replace(Path(part, 'tree'), out_dir)

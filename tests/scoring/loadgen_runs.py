@@ -13,6 +13,7 @@ from pathlib import Path
 from scoring import accuracy_log, inference_package, loadgen_log
 from scoring.scenarios import rules
 
+REASON = 'LoadGen has wheels for Linux on x86-64 and macOS on arm64, up to Python 3.13'
 GOLDEN = Path(__file__).parent / 'golden_loadgen'
 NUM_SAMPLES = 100
 TARGETS = {'single_stream': {'target_latency_ms': 0.0005}, 'multi_stream': {'target_latency_ms': 0.002},
@@ -39,7 +40,7 @@ def squad_answer(index: int) -> bytes:
 
 
 def start(folder, benchmark: str, model: str, scenario: str, mode: str, *, num_samples: int = NUM_SAMPLES,
-          min_duration_ms: int = 100, trouble: str = '', python: str = sys.executable, **conf) -> subprocess.Popen:
+          min_duration_ms: int = 100, trouble: str = '', **conf) -> subprocess.Popen:
   """Starts a run in a process of its own; its logs and user.conf are in `folder` when it has ended.
 
   trouble: '', `slow` (3 ms a query), `twice` (the first sample is completed twice).
@@ -50,7 +51,7 @@ def start(folder, benchmark: str, model: str, scenario: str, mode: str, *, num_s
   (folder / 'user.conf').write_text(inference_package.user_conf(asked, asked.scenario(scenario), **conf))
   told = [str(folder), asked.model, asked.scenario(scenario).loadgen, mode, str(num_samples),
           str(min(asked.performance_sample_count, num_samples)), benchmark, trouble]
-  return subprocess.Popen([python, '-m', 'tests.scoring.loadgen_runs', json.dumps(told)],
+  return subprocess.Popen([sys.executable, '-m', 'tests.scoring.loadgen_runs', json.dumps(told)],
                           cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
 
 
@@ -68,7 +69,7 @@ def put_record(folder, benchmark: str, model: str, scenario: str, mode: str, *, 
       'num_samples': num_samples, 'precision': 'float32', 'input_dtype': 'uint8', 'transformations': 'none',
       'hardware': {'platform': 'cpu', 'device_kind': 'cpu', 'device_count': 1, 'process_count': 1, 'host': 'AMD EPYC',
                    'host_cores': 2},
-      'versions': {'python': '3.11.7', 'jax': '0.10.2'}, 'git_commit': 'none', 'command': 'python -m tests',
+      'versions': {'python': '3.11.7', 'jax': '0.10.2'}, 'git_commit': 'none', 'command': ['--config=toy.py', f'--mode={mode}'],
       'submitter': {'organization': 'Daybreak Test', 'hardware': ''},
       'checkpoint': {'run': 'toy', 'step': 7, 'parameters_sha256': 'ab' * 32, 'metric': 'accuracy 0.9'}, **fields}
   (folder / 'record.json').write_text(json.dumps(record))

@@ -103,7 +103,8 @@ def test_the_logs_are_copied_and_the_answers_shortened(tmp_path, runs):
   assert (folder / 'accuracy/accuracy.txt').read_text() == accuracy_log.with_hash(
       (runs[1] / 'accuracy.txt').read_text(), answers)
   text = (folder / 'README.md').read_text()
-  for part in ('accuracy=90.000%, good=90, total=100', 'abab', 'step 7 of run toy', 'never a benchmark', '0.1 s'):
+  for part in ('accuracy=90.000%, good=90, total=100', 'abab', 'step 7 of run toy', 'never a benchmark', '0.1 s',
+               'python -m launchers.infer --config=toy.py --mode=performance'):
     assert part in text, part
 
 

@@ -2,7 +2,6 @@
 import dataclasses
 import re
 import shutil
-import sys
 
 import pytest
 
@@ -172,8 +171,7 @@ def test_settings_that_are_told_twice_are_two_runs(tmp_path):
   shutil.copytree(GOLDEN / 'offline/performance', tmp_path / 'run')
   path = tmp_path / 'run' / loadgen_log.DETAIL
   path.write_text(path.read_text() * 2)
-  assert 'requested_scenario is there twice' in faults(tmp_path / 'run', 'offline', 'performance')[0] or (
-      'qsl_reported_total_count is there twice' in faults(tmp_path / 'run', 'offline', 'performance')[0])
+  assert 'qsl_reported_total_count is there twice' in faults(tmp_path / 'run', 'offline', 'performance')[0]
 
 
 @pytest.mark.parametrize('scenario, mode', STANDING)
@@ -220,8 +218,9 @@ def test_what_is_short_of_the_rules_is_told():
 
 
 def test_a_whole_set_once_is_a_run_that_stands(tmp_path):
+  pytest.importorskip('mlperf_loadgen', reason=loadgen_runs.REASON)
   loadgen_runs.finish(loadgen_runs.start(tmp_path, 'cifar10', 'toy', 'single_stream', 'performance',
-                                         whole_set=NUM_SAMPLES, python=sys.executable))
+                                         whole_set=NUM_SAMPLES))
   assert faults(tmp_path, 'single_stream', 'performance') == []
   made = loadgen_log.read(tmp_path)
   assert made['queries'] == NUM_SAMPLES

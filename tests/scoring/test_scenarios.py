@@ -8,6 +8,7 @@ import pytest
 
 from scoring.problem import Problem
 from scoring.scenarios import ROUND, ROUNDS, SCENARIOS, rules
+from tests.scoring.loadgen_runs import REASON
 
 CONFIGURED = """
 import json, sys
@@ -66,6 +67,7 @@ def test_no_wheel_and_no_seed_belongs_to_two_rounds():
 
 @pytest.mark.parametrize('benchmark, model', [('imagenet', 'ResNet-50'), ('squad', 'BERT 24x1024'), ('cifar10', 'toy')])
 def test_the_installed_loadgen_is_the_rounds_and_has_the_tables_figures(tmp_path, benchmark, model):
+  pytest.importorskip('mlperf_loadgen', reason=REASON)
   assert metadata.version('mlcommons-loadgen') in ROUNDS[ROUND].wheels
   asked = rules(benchmark, model)
   for scenario in asked.scenarios.values():
