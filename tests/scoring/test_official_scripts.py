@@ -107,6 +107,20 @@ def test_the_official_script_scores_images_as_we_do(official, tmp_path, scenario
   assert told == OFFICIAL + '\n' == accuracy_log.image_text(scores['good'], scores['total']).splitlines(True)[0]
 
 
+def test_the_official_script_shortens_logs_as_we_do(official, tmp_path):
+  log = (GOLDEN / 'single_stream/accuracy' / loadgen_log.ACCURACY).read_bytes()
+  text = accuracy_log.image_text(90, 100)
+  folder = tmp_path / 'whole/open/Org/results/system/resnet50/Offline/accuracy'
+  folder.mkdir(parents=True)
+  (folder / loadgen_log.ACCURACY).write_bytes(log)
+  (folder / 'accuracy.txt').write_text(text)
+  subprocess.run([sys.executable, official / 'tools/submission/truncate_accuracy_log.py', '--input', tmp_path / 'whole',
+                  '--submitter', 'Org', '--output', tmp_path / 'short'], capture_output=True, check=True)
+  short = tmp_path / 'short' / folder.relative_to(tmp_path / 'whole')
+  assert (short / loadgen_log.ACCURACY).read_bytes() == accuracy_log.shortened(log) != log
+  assert (short / 'accuracy.txt').read_text() == accuracy_log.with_hash(text, log)
+
+
 def squad_logs(files: Path, vocab: Path, folder: Path):
   """(our text of each question, what people said) of made logits, three quarters of which point at the answer.
 
