@@ -23,7 +23,7 @@ from scoring.scenarios import MIN_DURATION_MS, Rules, Scenario, rules
 
 UNKNOWN = 'not recorded'
 NEEDED = ('benchmark', 'model', 'scenario', 'mode', 'round', 'num_samples', 'hardware', 'versions', 'precision',
-          'input_dtype', 'transformations', 'checkpoint', 'submitter', 'git_commit', 'command')
+          'input_dtype', 'transformations', 'checkpoint', 'tricks', 'submitter', 'git_commit', 'git_dirty', 'command')
 ONE_RUN = ('scenario', 'mode', 'command')  # all else is the same in both modes
 BY_HAND = ('host_processors_per_node', 'host_memory_capacity', 'host_storage_capacity', 'host_storage_type',
            'host_processor_frequency', 'host_processor_caches', 'host_memory_configuration',
@@ -152,6 +152,10 @@ def _name(text: str) -> str:
   return re.sub('[^A-Za-z0-9.]+', '-', text).strip('-.')[:64] or 'unnamed'
 
 
+def _code(record: dict) -> str:
+  return f'{record["git_commit"]}{" with changes that are not committed" if record["git_dirty"] else ""}'
+
+
 def _command(record: dict) -> str:
   return shlex.join(['python', '-m', 'launchers.infer', *record['command']])
 
@@ -167,7 +171,7 @@ def _readme(record: dict, asked: Rules, result: dict, scores: str, lacking: list
       f'- Accuracy: `{scores}`', f'- Samples a second: {result["samples_per_second"]}',
       f'- Nanoseconds a query: mean {latency["mean"]}, p50 {latency["p50"]}, p90 {latency["p90"]}, '
       f'p99 {latency["p99"]}; early stopping\'s estimate {result["early_stopping_ns"]}',
-      f'- LoadGen {result["loadgen"]} with the seeds of {asked.round}; code {record["git_commit"]}',
+      f'- LoadGen {result["loadgen"]} with the seeds of {asked.round}; code {_code(record)}',
       f'- Command: `{_command(record)}`', '']
   if not asked.official:
     lines += [f'{record["benchmark"]} was never a benchmark of MLPerf Inference: this is its way of asking, not a '
@@ -192,10 +196,12 @@ def _write_scenario(modes: dict, folder: Path) -> list[str]:
       shutil.copyfile(source / name, place / name)
   shutil.copyfile(fast / loadgen_log.USER_CONF, folder / loadgen_log.USER_CONF)
   (folder / 'accuracy' / loadgen_log.ACCURACY).write_bytes(accuracy_log.shortened(answers))
+  begun = record['tricks'].get('pretrained_weights')
   measurements = {'input_data_types': record['input_dtype'], 'weight_data_types': record['precision'],
-                  'weight_transformations': record['transformations'], 'retraining': 'yes: trained from nothing',
-                  'starting_weights_filename': f'none; checkpoint sha256 {record["checkpoint"]["parameters_sha256"]}',
-                  'notes': UNVERIFIED}
+                  'weight_transformations': record['transformations'],
+                  'retraining': f'yes: {"fine-tuned" if begun else "trained from random weights"} to sha256 '
+                                f'{record["checkpoint"]["parameters_sha256"]}',
+                  'starting_weights_filename': Path(begun).name if begun else 'none', 'notes': UNVERIFIED}
   texts = {'accuracy/accuracy.txt': accuracy_log.with_hash(scores, answers),
            'measurements.json': _json(measurements), 'record.json': _json({**record, 'notes': UNVERIFIED}),
            'README.md': _readme(record, asked, result, scores.splitlines()[0], lacking)}
@@ -235,7 +241,7 @@ def write(run_folders: Iterable, out_dir, *, details: Mapping[str, str] | None =
         folder = root / 'results' / name / directory / scenario
         lacking += [f'{directory} {scenario}: {line}' for line in _write_scenario(modes, folder)]
         write_text(root / 'src' / directory / 'README.md',
-                   f'# Code\n\n{UNVERIFIED}\n\nDaybreak at {made["git_commit"]}: launchers/infer.py, serving/ and '
+                   f'# Code\n\n{UNVERIFIED}\n\nDaybreak at {_code(made)}: launchers/infer.py, serving/ and '
                    f'references/.\n\n    {_command(made)}\n')
       system['sw_notes'] = '; '.join([UNVERIFIED, *lacking])
       write_text(root / 'systems' / f'{name}.json', _json(system))

@@ -104,8 +104,20 @@ def test_the_logs_are_copied_and_the_answers_shortened(tmp_path, runs):
       (runs[1] / 'accuracy.txt').read_text(), answers)
   text = (folder / 'README.md').read_text()
   for part in ('accuracy=90.000%, good=90, total=100', 'abab', 'step 7 of run toy', 'never a benchmark', '0.1 s',
-               'python -m launchers.infer --config=toy.py --mode=performance'):
+               'none with changes', 'python -m launchers.infer --config=toy.py --mode=performance'):
     assert part in text, part
+
+
+@pytest.mark.parametrize('tricks, retraining, begun', [
+    ({}, 'yes: trained from random weights to sha256 abab', 'none'),
+    ({'pretrained_weights': '/home/me/bert.safetensors'}, 'yes: fine-tuned to sha256 abab', 'bert.safetensors')])
+def test_where_the_weights_came_from_is_told(tmp_path, runs, tricks, retraining, begun):
+  for folder in runs:
+    record = json.loads((folder / 'record.json').read_text())
+    (folder / 'record.json').write_text(json.dumps({**record, 'tricks': tricks}))
+  description, _ = inference_package.write(runs, tmp_path / 'entry')
+  told = json.loads((description.parents[1] / 'results/1-x-cpu/cifar10/SingleStream/measurements.json').read_text())
+  assert told['retraining'].startswith(retraining) and told['starting_weights_filename'] == begun
 
 
 def on_gpus(folder: Path):
