@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -22,9 +23,8 @@ from scoring.scenarios import MIN_DURATION_MS, Rules, Scenario, rules
 
 UNKNOWN = 'not recorded'
 NEEDED = ('benchmark', 'model', 'scenario', 'mode', 'round', 'num_samples', 'hardware', 'versions', 'precision',
-          'input_dtype', 'transformations', 'checkpoint', 'submitter', 'git_commit', 'command')
-SAME = ('benchmark', 'model', 'round', 'num_samples', 'hardware', 'versions', 'precision', 'input_dtype',
-        'transformations', 'checkpoint', 'submitter', 'git_commit')
+          'input_dtype', 'transformations', 'checkpoint', 'tricks', 'submitter', 'git_commit', 'git_dirty', 'command')
+ONE_RUN = ('scenario', 'mode', 'command')  # all else is the same in both modes
 BY_HAND = ('host_processors_per_node', 'host_memory_capacity', 'host_storage_capacity', 'host_storage_type',
            'host_processor_frequency', 'host_processor_caches', 'host_memory_configuration',
            'host_processor_interconnect', 'host_networking', 'host_networking_topology', 'host_network_card_count',
@@ -79,42 +79,45 @@ def _record(folder: Path) -> dict:
   except (OSError, ValueError, TypeError) as error:
     reason = getattr(error, 'strerror', None) or 'not JSON'
     raise Problem(f'{path}: cannot read the record ({reason}); name the folder of a run of launchers.infer') from None
+  if record.get('mode') not in loadgen_log.MODES:
+    raise Problem(f'{path}: is of mode {record.get("mode")}; an entry is of {" and ".join(loadgen_log.MODES)}')
   if missing:
     raise Problem(f'{path}: has no {", ".join(missing)}; name the folder of a run of launchers.infer')
   return record
 
 
-def _pairs(folders: Iterable) -> dict[tuple, dict]:
-  """{(benchmark, model, scenario): {mode: (folder, record)}}; raises Problem where a run does not stand or fit."""
+def _pairs(folders: Iterable) -> dict[tuple[str, str], dict]:
+  """{(its folder's benchmark, and scenario): {mode: (folder, record)}}; raises Problem where a run does not stand."""
   pairs = {}
   for folder in map(Path, folders):
     record = _record(folder)
     asked = rules(record['benchmark'], record['model'])
-    found = loadgen_log.faults(folder, mode=record['mode'], rules=asked, scenario=asked.scenario(record['scenario']),
+    scenario = asked.scenario(record['scenario'])
+    found = loadgen_log.faults(folder, mode=record['mode'], rules=asked, scenario=scenario,
                                num_samples=record['num_samples'])
     if found:
       raise Problem(f'{folder}: the run does not stand: {"; ".join(found)}')
-    modes = pairs.setdefault((record['benchmark'], record['model'], record['scenario']), {})
+    modes = pairs.setdefault((asked.directory, scenario.loadgen), {})
     if record['mode'] in modes:
       raise Problem(f'{folder}: {modes[record["mode"]][0]} is the same scenario and mode; give one of them')
     modes[record['mode']] = folder, record
   if not pairs:
     raise Problem('there is no run to write; run launchers.infer in both modes first')
-  for (benchmark, _, scenario), modes in pairs.items():
+  for (directory, scenario), modes in pairs.items():
     if lacks := set(loadgen_log.MODES) - set(modes):
-      raise Problem(f'{benchmark} {scenario} has no run in {"".join(lacks)} mode; run launchers.infer in both modes')
+      raise Problem(f'{directory} {scenario} has no run in {"".join(lacks)} mode; run launchers.infer in both modes')
   return pairs
 
 
 def _same(pairs: dict):
   """Raises Problem where the two modes of a scenario, or the machines of all, are not the same."""
   first = next(iter(pairs.values()))['performance'][1]
-  for (benchmark, _, scenario), modes in pairs.items():
+  for (directory, scenario), modes in pairs.items():
     (_, fast), (folder, exact) = modes['performance'], modes['accuracy']
-    differ = [key for key in SAME if fast[key] != exact[key]]
+    differ = [key for key in NEEDED if key not in ONE_RUN and fast[key] != exact[key]]
     differ += [key for key in ('hardware', 'submitter', 'round') if fast[key] != first[key]]
     if differ:
-      raise Problem(f'{folder}: {", ".join(dict.fromkeys(differ))} differ between the runs of {benchmark} {scenario}, '
+      raise Problem(f'{folder}: {", ".join(dict.fromkeys(differ))} differ between the runs of {directory} {scenario}, '
                     'or from the first; an entry is of one model on one machine')
 
 
@@ -149,47 +152,58 @@ def _name(text: str) -> str:
   return re.sub('[^A-Za-z0-9.]+', '-', text).strip('-.')[:64] or 'unnamed'
 
 
+def _code(record: dict) -> str:
+  return f'{record["git_commit"]}{" with changes that are not committed" if record["git_dirty"] else ""}'
+
+
+def _command(record: dict) -> str:
+  return shlex.join(['python', '-m', 'launchers.infer', *record['command']])
+
+
 def _readme(record: dict, asked: Rules, result: dict, scores: str, lacking: list) -> str:
   made, latency = record['checkpoint'], result['latency_ns']
   lines = [
       f'# {asked.directory}, {result["scenario"]}', '', f'**{UNVERIFIED}** Open division, weights of our own training.',
       '', f'- Model: {record["model"]} on {record["benchmark"]}, {record["precision"]}; weights as trained, '
       f'except: {record["transformations"]}.',
-      f'- Weights: step {made["step"]} of run {made["run"]}, sha256 {made["parameters_sha256"]}; there {made["metric"]}.',
+      f'- Weights: step {made["step"]} of run {made["run"]}, sha256 {made["parameters_sha256"]}; there: '
+      f'{made["metric"]}.',
       f'- Accuracy: `{scores}`', f'- Samples a second: {result["samples_per_second"]}',
-      f'- Nanoseconds a query: mean {latency["mean"]}, p50 {latency["p50"]}, p90 {latency["p90"]}, p99 {latency["p99"]}; '
-      f'early stopping\'s estimate {result["early_stopping_ns"]}',
-      f'- LoadGen {result["loadgen"]} with the seeds of {asked.round}; code {record["git_commit"]}',
-      f'- Command: `{record["command"]}`', '']
+      f'- Nanoseconds a query: mean {latency["mean"]}, p50 {latency["p50"]}, p90 {latency["p90"]}, '
+      f'p99 {latency["p99"]}; early stopping\'s estimate {result["early_stopping_ns"]}',
+      f'- LoadGen {result["loadgen"]} with the seeds of {asked.round}; code {_code(record)}',
+      f'- Command: `{_command(record)}`', '']
   if not asked.official:
-    lines += [f'{record["benchmark"]} was never a benchmark of MLPerf Inference: this is its way of asking, not a result '
-              'on its scale.', '']
+    lines += [f'{record["benchmark"]} was never a benchmark of MLPerf Inference: this is its way of asking, not a '
+              'result on its scale.', '']
   if lacking:
     lines += ['Shorter than the rules ask:', '', *(f'- {line}' for line in lacking), '']
   return '\n'.join(lines)
 
 
-def _write_scenario(modes: dict, folder: Path, asked: Rules) -> list[str]:
+def _write_scenario(modes: dict, folder: Path) -> list[str]:
   """Writes the folder of one scenario; what it lacks of what the round asks."""
   (fast, record), (exact, _) = modes['performance'], modes['accuracy']
-  result = loadgen_log.read(fast)
+  asked, result = rules(record['benchmark'], record['model']), loadgen_log.read(fast)
   lacking = loadgen_log.shortfalls(result, asked, asked.scenario(record['scenario']))
   answers = accuracy_log.read_bytes(exact / loadgen_log.ACCURACY)
-  scores = accuracy_log.read_bytes(exact / 'accuracy.txt').decode('utf-8')
+  scores = accuracy_log.read_bytes(exact / 'accuracy.txt').decode('utf-8', 'replace')
   if UNVERIFIED not in scores or not scores.startswith(('accuracy=', '{"exact_match": ')):
     raise Problem(f'{exact / "accuracy.txt"}: is not what launchers.infer writes; run the accuracy mode again')
   for source, place in ((fast, folder / 'performance/run_1'), (exact, folder / 'accuracy')):
     place.mkdir(parents=True)
     for name in (loadgen_log.SUMMARY, loadgen_log.DETAIL):
       shutil.copyfile(source / name, place / name)
+  shutil.copyfile(fast / loadgen_log.USER_CONF, folder / loadgen_log.USER_CONF)
   (folder / 'accuracy' / loadgen_log.ACCURACY).write_bytes(accuracy_log.shortened(answers))
+  begun = record['tricks'].get('pretrained_weights')
   measurements = {'input_data_types': record['input_dtype'], 'weight_data_types': record['precision'],
-                  'weight_transformations': record['transformations'], 'retraining': 'yes: trained from nothing',
-                  'starting_weights_filename': f'none; checkpoint sha256 {record["checkpoint"]["parameters_sha256"]}',
-                  'notes': UNVERIFIED}
+                  'weight_transformations': record['transformations'],
+                  'retraining': f'yes: {"fine-tuned" if begun else "trained from random weights"} to sha256 '
+                                f'{record["checkpoint"]["parameters_sha256"]}',
+                  'starting_weights_filename': Path(begun).name if begun else 'none', 'notes': UNVERIFIED}
   texts = {'accuracy/accuracy.txt': accuracy_log.with_hash(scores, answers),
-           'user.conf': (fast / 'user.conf').read_text(encoding='utf-8'), 'measurements.json': _json(measurements),
-           'record.json': _json({**record, 'notes': UNVERIFIED}),
+           'measurements.json': _json(measurements), 'record.json': _json({**record, 'notes': UNVERIFIED}),
            'README.md': _readme(record, asked, result, scores.splitlines()[0], lacking)}
   for name, text in texts.items():
     write_text(folder / name, text)
@@ -222,13 +236,13 @@ def write(run_folders: Iterable, out_dir, *, details: Mapping[str, str] | None =
     out_dir.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out_dir.parent, prefix='.inference-') as part:
       root = Path(part, 'tree', 'open', organization)
-      for (benchmark, model, scenario), modes in pairs.items():
-        asked = rules(benchmark, model)
-        folder = root / 'results' / name / asked.directory / asked.scenario(scenario).loadgen
-        lacking += [f'{asked.directory} {scenario}: {line}' for line in _write_scenario(modes, folder, asked)]
-        write_text(root / 'src' / asked.directory / 'README.md',
-                   f'# Code\n\n{UNVERIFIED}\n\nDaybreak at {modes["performance"][1]["git_commit"]}: launchers/infer.py, '
-                   f'serving/ and references/.\n\n    {modes["performance"][1]["command"]}\n')
+      for (directory, scenario), modes in pairs.items():
+        made = modes['performance'][1]
+        folder = root / 'results' / name / directory / scenario
+        lacking += [f'{directory} {scenario}: {line}' for line in _write_scenario(modes, folder)]
+        write_text(root / 'src' / directory / 'README.md',
+                   f'# Code\n\n{UNVERIFIED}\n\nDaybreak at {_code(made)}: launchers/infer.py, serving/ and '
+                   f'references/.\n\n    {_command(made)}\n')
       system['sw_notes'] = '; '.join([UNVERIFIED, *lacking])
       write_text(root / 'systems' / f'{name}.json', _json(system))
       os.replace(Path(part, 'tree'), out_dir)

@@ -14,6 +14,7 @@ from scoring.problem import Problem
 from scoring.scenarios import MIN_DURATION_MS, ROUNDS, Rules, Scenario
 
 SUMMARY, DETAIL, ACCURACY = 'mlperf_log_summary.txt', 'mlperf_log_detail.txt', 'mlperf_log_accuracy.json'
+USER_CONF = 'user.conf'
 MODES = {'performance': 'PerformanceOnly', 'accuracy': 'AccuracyOnly'}
 MARKER = ':::MLLOG '
 QUANTILES = {'p50': '50.00', 'p90': '90.00', 'p95': '95.00', 'p97': '97.00', 'p99': '99.00', 'p99.9': '99.90'}
@@ -139,9 +140,10 @@ def faults(folder, *, mode: str, rules: Rules, scenario: Scenario, num_samples: 
   try:
     result = read(folder)
     found = _settings(result, mode, rules, scenario, num_samples) + _configured(folder, result, rules, scenario)
-    if mode == 'performance' and result['mode'] == MODES[mode]:
-      found += _performance(result, scenario)
-    return found + (_answers(folder / ACCURACY, num_samples, scenario) if mode == 'accuracy' else [])
+    if result['mode'] != MODES[mode]:
+      return found
+    return found + (_performance(result, scenario) if mode == 'performance' else
+                    _answers(folder / ACCURACY, num_samples, scenario))
   except Problem as problem:
     return [str(problem)]
 
@@ -188,7 +190,7 @@ def _performance(result: dict, scenario: Scenario) -> list[str]:
     found.append(f'the scenario in the summary is {result["summary_scenario"]}, wanted {scenario.loadgen}')
   if any(result['latency_ns'][name] != value for name, value in result['summary_latency_ns'].items()):
     found.append('the latencies of the summary are not those of the detail log')
-  wanted = max(scenario.min_queries, settings['min_query_count'])
+  wanted = settings['min_query_count']
   if not wanted <= result['queries'] <= result['generated_queries']:
     found.append(f'{result["queries"]} queries, wanted {wanted} to {result["generated_queries"]}')
   if result['samples'] < settings['min_sample_count']:
@@ -206,7 +208,7 @@ def _configured(folder: Path, result: dict, rules: Rules, scenario: Scenario) ->
       'min_duration': 'min_duration_ms',
       'target_qps': f'{scenario.name}_{"expected" if scenario.name == "offline" else "target"}_qps',
       'target_latency': f'{scenario.name}_{"target" if scenario.name == "server" else "expected"}_latency_ns'}
-  for line in _text(folder / 'user.conf').splitlines():
+  for line in _text(folder / USER_CONF).splitlines():
     entry = re.fullmatch(r'([^.\s]+)\.([^.\s]+)\.(\w+) *= *([0-9.]+)', line.strip())
     if entry and entry[1] in ('*', rules.model) and entry[2] in ('*', scenario.loadgen):
       told = result['requested'].get(names.get(entry[3], entry[3]))
@@ -239,6 +241,8 @@ def shortfalls(result: dict, rules: Rules, scenario: Scenario) -> list[str]:
   settings, found = result['settings'], []
   if settings['min_duration_ms'] < MIN_DURATION_MS:
     found.append(f'configured to last {settings["min_duration_ms"] / 1000:g} s, {rules.round} asks 600 s')
+  if result['queries'] < scenario.min_queries:
+    found.append(f'{result["queries"]} queries, {rules.round} asks {scenario.min_queries}')
   if result['samples'] < scenario.min_samples:
     found.append(f'{result["samples"]} samples, {rules.round} asks {scenario.min_samples}')
   if settings['performance_sample_count'] < rules.performance_sample_count:
