@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from launchers import command
-from scoring import comparison, dawnbench, ledger, record
+from scoring import comparison, dawnbench, inference, ledger, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 
@@ -37,6 +37,8 @@ def score_run(workdir: Path) -> int:
   made, refused = command.write_records(events, workdir, author=FLAGS.author, author_email=FLAGS.author_email)
   if refused:
     print(f'dawnbench {refused}')
+  for path in inference.write_all(workdir):
+    print(f'inference {path}')
   if made['status'] in ('preempted', 'interrupted'):
     step = max((e.get('step') or 0 for e in tapes.effective(events)), default=0)
     print(f"unfinished: {made['status']} at step {step}; the command that began the run resumes it")

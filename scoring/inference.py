@@ -83,6 +83,15 @@ def write(folder) -> dict:
   return made
 
 
+def write_all(workdir) -> list[Path]:
+  """Derives the records of every run of inference below the workdir of a trained one again; their paths."""
+  folders = sorted(path.parent for path in (Path(workdir) / 'inference').glob('*/*/tape.jsonl')
+                   if path.parent.suffix != '.part')
+  for folder in folders:
+    write(folder)
+  return [folder / 'record.json' for folder in folders]
+
+
 def table(made: dict) -> str:
   """A record for people."""
   hardware, held, serving = made['hardware'], made['checkpoint'], made['serving']

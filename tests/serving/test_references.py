@@ -1,0 +1,103 @@
+"""What each reference answers is what its training evaluates: the same numbers, sample by sample."""
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from references.cifar import cifar10, task
+from references.resnet_imagenet import task as photographs
+from scoring.problem import Problem
+from serving.engine import Engine
+from serving.samples import Samples
+from training.evaluation import exact_metrics
+
+SMOKE = dict(dataset='synthetic', num_train_examples=64, num_eval_examples=40, num_classes=8, batch_size=8, depth=14,
+             width=8, image_sizes=(32,), eval_resize=32, eval_image_size=32, eval_batch_size=16)
+
+
+def shaken(variables, seed=0):
+  """Variables of which nothing is as it was initialised: statistics and scales of a network that has learned."""
+  keys = iter(jax.random.split(jax.random.key(seed), 1000))
+  def one(path, x):
+    noise, name = jax.random.uniform(next(keys), x.shape, minval=0.5, maxval=1.5), jax.tree_util.keystr(path)
+    return noise if 'var' in name or 'scale' in name else x + 0.1 * (noise - 1)
+  return jax.tree_util.tree_map_with_path(one, variables)
+
+
+def answers(served, size):
+  """The answers to all samples in batches of `size`, and which they are of."""
+  engine, samples, found = Engine(served, (size,)), Samples(served), []
+  samples.load(range(served.num_samples))
+  for start in range(0, served.num_samples, size):
+    chosen = list(range(start, min(start + size, served.num_samples)))
+    found.append((chosen, np.asarray(engine(*samples.batch(chosen, size)))[:len(chosen)]))
+  return found
+
+
+def evaluated(made, variables):
+  """Training's own metrics, from its own batches."""
+  data, program = made.data['eval'], jax.jit(made.evaluate)
+  def batches():
+    for step in range(data.order.num_steps):
+      if hasattr(data, 'batches'):
+        yield program(variables, next(iter(data.batches(step, step + 1))))
+      else:
+        index = data.order.rows(step, step + 1).index[0]
+        yield program(variables, {**{k: x[np.maximum(index, 0)] for k, x in data.load().items()}, 'index': index,
+                                  'mask': index >= 0})
+  return exact_metrics(made, batches())
+
+
+def tasks():
+  yield 'digits', task.Config(eval_batch_size=60)
+  yield 'digits-bf16', task.Config(eval_batch_size=60, compute_dtype='bfloat16')
+  yield 'resnet', photographs.Config(**SMOKE, compute_dtype='float32')
+  yield 'resnet-bf16-std', photographs.Config(**SMOKE, compute_dtype='bfloat16', divide_by_std=True)
+  yield 'resnet18-s2d', photographs.Config(**{**SMOKE, 'depth': 18}, space_to_depth=True, compute_dtype='float32')
+
+
+@pytest.mark.parametrize('config', [pytest.param(config, id=name) for name, config in tasks()])
+def test_answers_are_those_of_the_evaluation(config):
+  made = config.make_task('')
+  variables = shaken(made.init(jax.random.key(1)))
+  served = made.serve(variables, fold=False)
+  found = answers(served, config.eval_batch_size)
+  metrics, counted = served.measure(found)
+  wanted, of = evaluated(made, variables)
+  assert counted == of and metrics['accuracy'] == wanted['accuracy'], 'exactly'
+  assert metrics['top5_accuracy'] == wanted.get('top5_accuracy', metrics['top5_accuracy'])
+  folded = np.concatenate([rows for _, rows in answers(made.serve(variables, fold=True), config.eval_batch_size)])
+  assert (folded[:, 0] != np.concatenate([rows for _, rows in found])[:, 0]).sum() <= len(folded) // 100
+
+
+@pytest.mark.parametrize('config', [
+    task.Config(), photographs.Config(**SMOKE, compute_dtype='float32'),
+    photographs.Config(**{**SMOKE, 'depth': 18}, space_to_depth=True, compute_dtype='float32'),
+    cifar10.Config(widths=(8, 16, 16), compute_dtype='float32', optimizer='muon', test_time_augmentation='mirror'),
+    cifar10.Config(network='resnet18', compute_dtype='float32')], ids=lambda config: config.make_task('').model_name)
+def test_folded_logits_are_those_of_the_normalised_network(config):
+  made = config.make_task('')
+  variables = shaken({k: x for k, x in made.init(jax.random.key(1)).items() if k != 'lookahead'})
+  served = made.serve(variables, fold=True)
+  leaves, before = jax.tree.leaves(served.weights), jax.tree.leaves(variables)
+  assert served.folded and len(leaves) < len(before)
+  dims, dtype = served.row(0)
+  images = np.random.default_rng(0).integers(0, 17 if dims[-1] == 1 else 256, (6, *dims), dtype)
+  network = made.network.clone(folded=True)
+  with jax.default_matmul_precision('highest'):
+    ours = made.logits(served.weights, jnp.asarray(images), network)
+    theirs = made.logits(variables, jnp.asarray(images))
+  np.testing.assert_allclose(ours, theirs, atol=2e-4 * float(np.abs(theirs).max()))
+
+
+def test_fewer_classes_than_five_are_padded():
+  config = photographs.Config(**{**SMOKE, 'num_classes': 3}, compute_dtype='float32')
+  made = config.make_task('')
+  found = answers(made.serve(made.init(jax.random.key(0)), fold=True), 8)
+  assert all((rows[:, 3:] == -1).all() and (np.sort(rows[:, :3]) == [0, 1, 2]).all() for _, rows in found)
+
+
+def test_augmentation_that_ranks_the_test_set_has_no_answer_for_one_image():
+  made = cifar10.Config(test_time_augmentation='uncertain').make_task('')
+  with pytest.raises(Problem, match='one image alone has no answer'):
+    made.serve({}, fold=True)
