@@ -8,6 +8,7 @@
 WORKDIR/inference/SCENARIO/MODE: record.json, LoadGen's logs, a tape. MLPerf's rules ask for 600 seconds.
 Exit status: 0 the run is valid, 1 error, 2 wrong flag, 3 it ran and is not valid, or misses DAWNBench's threshold.
 """
+import fcntl
 import os
 import shutil
 import signal
@@ -24,6 +25,7 @@ from scoring.tape import Tape, WallClock, process_start_seconds
 
 FLAGS = flags.FLAGS
 NOW, STARTED = WallClock(), process_start_seconds()
+LOCKS = []
 MODES = ('accuracy', 'performance', 'dawnbench')
 flags.DEFINE_string('config', None, 'config file of the run: references/TASK/configs/NAME.py')
 flags.DEFINE_string('workdir', None, 'folder of the trained run; results go to WORKDIR/inference')
@@ -107,6 +109,23 @@ def batch_sizes(task, scenario: scenarios.Scenario) -> tuple[int, ...]:
   return (FLAGS.batch_size or task.config.eval_batch_size,)
 
 
+def make_part(root: Path, folder: Path) -> Path:
+  """An empty folder beside `folder`, for what will be it; no other process measures below `root` meanwhile."""
+  part = folder.with_name(f'{folder.name}.part')
+  try:
+    root.mkdir(exist_ok=True)
+    lock = open(root / 'lock', 'w')
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+  except BlockingIOError:
+    raise Problem(f'{root}: another process measures this run; wait for it: both would be slower') from None
+  except OSError as error:
+    raise Problem(f'{part}: cannot write there ({error.strerror})') from None
+  LOCKS.append(lock)  # held, and so kept open, until this process ends
+  return part
+
+
 def serve(config, workdir: Path) -> int:
   """One run of inference, from here to its record; the exit status."""
   import jax
@@ -122,12 +141,7 @@ def serve(config, workdir: Path) -> int:
   scenario = rules.scenario(FLAGS.scenario)
   served = task.serve(task.eval_variables(restored.state), fold=FLAGS.fold)
   folder = workdir / 'inference' / FLAGS.scenario / FLAGS.mode
-  part = folder.with_name(f'{FLAGS.mode}.part')
-  shutil.rmtree(part, ignore_errors=True)
-  try:
-    part.mkdir(parents=True)
-  except OSError as error:
-    raise Problem(f'{part}: cannot write there ({error.strerror})') from None
+  part = make_part(workdir / 'inference', folder)
   tape = Tape(part / 'tape.jsonl', now=NOW)
   sizes = batch_sizes(task, scenario)
   tape.event('process', time=STARTED, **header(config, task, jax.devices()[:1]), checkpoint=account(restored, workdir),

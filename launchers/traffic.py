@@ -1,6 +1,5 @@
 """What is sent to a model in each mode, and what is put down of it."""
 import functools
-import hashlib
 import math
 import time
 from collections.abc import Iterable
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from scoring import accuracy_log, inference_package, loadgen_log, record, scenarios
+from scoring import accuracy_log, inference, inference_package, loadgen_log, record, scenarios
 from scoring.problem import Problem
 from scoring.tape import Tape
 from serving import loadgen, systems
@@ -143,8 +142,9 @@ def measure(served: Served, kept: list, tape: Tape, logged: Iterable[tuple[int, 
   """
   with tape.span('measure'):
     metrics, counted = served.measure(each_first(kept))
-  found = digest((sample, row.tobytes()) for samples, answers in kept for sample, row in zip(samples, answers))
-  if logged is not None and digest(logged) != found:
+  found = accuracy_log.digest((sample, row.tobytes()) for samples, answers in kept
+                              for sample, row in zip(samples, answers))
+  if logged is not None and accuracy_log.digest(logged) != found:
     raise Problem("the answers in LoadGen's log are not those that were given; run again")
   tape.event('measured', metrics=metrics, num_evaluated=counted, answers_sha256=found)
 
@@ -157,14 +157,6 @@ def each_first(kept: list) -> Iterable[tuple[list[int], np.ndarray]]:
     seen.update(samples)
     if rows:
       yield [samples[row] for row in rows], answers[rows]
-
-
-def digest(answers: Iterable[tuple[int, bytes]]) -> str:
-  """sha256 over all answers by sample, whatever the order in which they came, and however often."""
-  total = hashlib.sha256()
-  for sample, answer in sorted(set(answers)):
-    total.update(int(sample).to_bytes(8, 'little') + answer)
-  return total.hexdigest()
 
 
 class Reading(systems.Inline):
@@ -186,13 +178,11 @@ def each_once(engine: Engine, samples: Samples, tape: Tape, folder: Path):
   served = engine.served
   for timed, kind in ((True, Reading), (False, systems.Inline)):
     answered = loadgen.Answered(keep=not timed)
-    library = Untouched(served) if timed else samples
-    with tape.span('loadgen'):
+    library, place = (Untouched(served), folder / inference.READING) if timed else (samples, folder)
+    place.mkdir(exist_ok=True)
+    with tape.span('loadgen', preprocessing=timed):
       loadgen.run(kind(engine, library, answered), library, loadgen.each_once(served.num_samples), served.num_samples,
-                  folder)
-    found = loadgen_log.read(folder)
-    tape.event('pass', preprocessing=timed, queries=found['queries'], mean_latency_ns=found['latency_ns']['mean'],
-               validity=found['validity'])
+                  place)
   measure(served, answered.kept, tape)
 
 

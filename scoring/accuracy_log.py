@@ -6,7 +6,7 @@ it; the shortening is that of truncate_accuracy_log.py (mlcommons/inference at b
 import hashlib
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from scoring.problem import Problem
@@ -37,6 +37,14 @@ def read(path) -> Iterator[tuple[int, bytes]]:
     raise Problem(f'{path}: not a whole log of answers ({error}); run the scenario in accuracy mode again') from None
   except OSError as error:
     raise Problem(f'{path}: cannot read the answers ({error.strerror}); run the scenario in accuracy mode') from None
+
+
+def digest(answers: Iterable[tuple[int, bytes]]) -> str:
+  """sha256 over all answers by sample, whatever the order in which they came, and however often."""
+  total = hashlib.sha256()
+  for sample, answer in sorted(set(answers)):
+    total.update(int(sample).to_bytes(8, 'little') + answer)
+  return total.hexdigest()
 
 
 def image_scores(path, labels: Sequence[int]) -> dict:

@@ -8,6 +8,7 @@ from scoring import tape as tapes
 from scoring.problem import Problem
 
 NOTICE = 'Made by Daybreak. Result not verified by MLCommons Association. DAWNBench closed in 2020.'
+READING = 'with_preprocessing'  # the folder of the logs of DAWNBench's other pass
 COPIED = ('benchmark', 'model', 'tricks', 'hardware', 'versions', 'xla_flags', 'git_commit', 'git_dirty', 'command',
           'config', 'price', 'submitter', 'checkpoint', 'serving')
 
@@ -41,12 +42,15 @@ def make(folder) -> dict:
   found = loadgen_log.read(folder)
   made['loadgen'] = found
   if serving['mode'] == 'dawnbench':
-    return made | _items(events, found, header)
+    return made | _items(header, mean=found, mean_with_preprocessing=loadgen_log.read(folder / READING))
   rules = scenarios.rules(header['benchmark'], header['model'])
   scenario = rules.scenario(serving['scenario'])
   faults = loadgen_log.faults(folder, mode=serving['mode'], rules=rules, scenario=scenario,
                               num_samples=serving['num_samples'])
   performance = serving['mode'] == 'performance'
+  if not performance and (measured is None or not faults and accuracy_log.digest(accuracy_log.read(
+      folder / loadgen_log.ACCURACY)) != measured['answers_sha256']):
+    faults.append("the answers in LoadGen's log are not those that were measured")
   to_ms = lambda ns: None if ns is None else round(ns / 1e6, 6)
   return made | {
       'round': rules.round, 'official_benchmark': rules.official, 'division': 'open', 'valid': not faults,
@@ -58,14 +62,17 @@ def make(folder) -> dict:
                   for name, value in rules.quality_targets.items()} if made['metrics'] else None}
 
 
-def _items(events, found: dict, header: dict) -> dict:
+def _items(header: dict, **passes: dict) -> dict:
   """What DAWNBench asks: the mean latency of an item, with and without preprocessing, and its cost in USD."""
-  passes = {e['preprocessing']: e for e in events if e['event'] == 'pass'}
-  latency = {name: passes[timed]['mean_latency_ns'] * passes[timed]['queries'] / header['serving']['num_items'] / 1e6
-             for name, timed in (('mean', False), ('mean_with_preprocessing', True))}
-  once = [p['queries'] == header['serving']['num_samples'] for p in passes.values()]
-  faults = [] if all(once) and len(once) == 2 and found['validity'] == 'VALID' and not found['errors'] else [
-      'not every sample was answered once without an error']
+  samples, items, faults, latency = header['serving']['num_samples'], header['serving']['num_items'], [], {}
+  for name, found in passes.items():
+    settings = found['settings']
+    if not (found['queries'] == found['total_samples'] == samples and settings['performance_issue_unique']
+            and settings['samples_per_query'] == 1 and found['scenario'] == 'SingleStream'):
+      faults.append(f'{name}: not each of the {samples} samples was answered once, alone')
+    if found['errors'] or found['num_errors'] or {found['validity'], found['summary_validity']} != {'VALID'}:
+      faults.append(f'{name}: Result is {found["validity"]}, {found["num_errors"]} errors')
+    latency[name] = found['latency_ns']['mean'] * found['queries'] / items / 1e6
   price = cost.cost_usd(latency['mean'] / 1000, header['price'])
   return {'valid': not faults, 'faults': faults, 'latency_ms': {name: round(ms, 6) for name, ms in latency.items()},
           'cost_usd': price}

@@ -1,5 +1,6 @@
 """Inference end to end with the real LoadGen: each reference in each of its scenarios, trained for a moment."""
 import json
+import signal
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from references.squad import bert_task, weights
 from scoring import dawnbench, inference, scenarios
 from scoring import tape as tapes
 from tests.input_pipelines import made_squad
-from tests.launchers.running import DIGITS, launch, one_line, read_json, train
+from tests.launchers.running import DIGITS, finish, launch, one_line, read_json, start, train, wait_for
 
 SMOKE, TINY, BERT = (f'references/{name}.py' for name in (
     'resnet_imagenet/configs/smoke', 'squad/configs/tiny', 'squad/configs/bert_base'))
@@ -143,11 +144,33 @@ def test_the_record_is_derived_again_from_tape_and_logs(runs):
   for name in before:
     (folder / name).unlink()
   done = launch('score', f'--workdir={runs["digits"][1]}')
-  assert done.returncode == 0 and str(folder / 'record.json') in done.stdout, done.stderr
+  assert done.returncode in (0, 3) and str(folder / 'record.json') in done.stdout, done.stderr
   assert {name: (folder / name).read_bytes() for name in before} == before
   log = folder / 'mlperf_log_detail.txt'
   log.write_text(log.read_text().replace('"is_error": false', '"is_error": true', 1))
   assert not inference.make(folder)['valid']
+
+
+def test_other_answers_than_were_measured_show(runs):
+  infer(runs['digits'], 'offline', 'accuracy')
+  folder = runs['digits'][1] / 'inference' / 'offline' / 'accuracy'
+  log = folder / 'mlperf_log_accuracy.json'
+  text = log.read_text()
+  at = text.index('"data" : "') + len('"data" : "')
+  log.write_text(text[:at] + ('1' if text[at] != '1' else '2') + text[at + 1:])
+  assert inference.make(folder)['faults'] == ["the answers in LoadGen's log are not those that were measured"]
+
+
+def test_two_at_once_are_refused(runs):
+  flags, workdir = runs['digits']
+  first = start('infer', *flags, f'--workdir={workdir}', '--scenario=single_stream', '--mode=performance',
+                '--min_duration_seconds=30')
+  wait_for(workdir / 'inference' / 'single_stream' / 'performance.part' / 'tape.jsonl', '"loadgen"', first)
+  done = infer(runs['digits'], 'offline', 'accuracy')
+  assert done.returncode == 1 and 'another process measures this run' in one_line(done.stderr)
+  first.send_signal(signal.SIGINT)
+  assert finish(first).returncode == -signal.SIGINT, 'Ctrl-C ends it at once'
+  assert infer(runs['digits'], 'single_stream', 'performance').returncode == 0, 'and leaves nothing in the way'
 
 
 @pytest.mark.parametrize('name, more, status, words', [

@@ -40,7 +40,7 @@ def served(fail: bool = False) -> Served:
 def main(argv, doc):
   folder, name, mode, fail = Path(argv[1]), argv[2], argv[3], argv[4:] == ['fail']
   rules = scenarios.rules('echo', 'Echo')
-  flags = types.SimpleNamespace(mode=mode, min_duration_seconds=0.2, min_queries=None if name == 'server' else 100,
+  flags = types.SimpleNamespace(mode=mode, min_duration_seconds=0.2, min_queries=100 if name == 'offline' else None,
                                 target_qps=2000.0 if name == 'server' else None, find_peak=False)
   sizes = {'single_stream': (1,), 'multi_stream': (8,), 'server': (1, 2, 4), 'offline': (16,)}[name]
   folder.mkdir(exist_ok=True)
