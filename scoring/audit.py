@@ -16,7 +16,7 @@ TOUCHING = ('data', 'data_init', 'train', 'eval', 'checkpoint')  # spans that ne
 NEEDED = ('import', 'init', 'compile', 'train', 'eval')
 FRACTIONS = ('accuracy', 'top5_accuracy', 'f1', 'exact_match')
 COUNTED = ('accuracy', 'top5_accuracy', 'exact_match')  # of these a metric is a count over the examples
-BROKEN = (Problem, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
+BROKEN = (Problem, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
 
 
 def findings(events: list) -> list[str]:
@@ -162,10 +162,12 @@ def evaluations(events) -> Iterator[str]:
 def cadence(events) -> Iterator[str]:
   """Evaluations come as often as they did before: one that is left out of the middle shows."""
   steps = [e['step'] for e in clocks.evaluations(events)]
-  gaps = [after - before for before, after in zip(steps, steps[1:])][:-1]  # the last comes when the schedule ends
-  for step, gap in zip(steps, gaps):
-    if gap != gaps[0]:
-      yield f'the evaluation after step {step} came {gap} steps later, others {gaps[0]}: one is missing, or was added'
+  gaps = [after - before for before, after in zip([0, *steps], steps)]
+  usual = gaps[1:-1][:1]  # the first may be sooner, by an offset, and the last, when the schedule ends
+  for number, gap in enumerate(gaps if usual else ()):
+    if gap > usual[0] or (gap < usual[0] and number not in (0, len(gaps) - 1)):
+      yield (f'the evaluation at step {steps[number]} came {gap} steps after the last, another {usual[0]}: one '
+             'is missing, or was added')
       return
 
 

@@ -41,10 +41,12 @@ def findings(folder: Path) -> list[str]:
 
 def _tape(path: Path) -> tuple[list | None, list[str]]:
   """(events that can be read on, or None; what is wrong with them)."""
+  if not (path / 'tape.jsonl').is_file():
+    return None, ['is missing']
   try:
     events = tapes.read(path)
   except audit.BROKEN as error:
-    return None, [str(error)]
+    return None, [str(error).removeprefix(f'{path / "tape.jsonl"}, ')]
   if not events:  # a run that was killed before its first line
     return [], []
   lines = audit.findings(events) or audit.guarded(audit.board_findings, events)
@@ -57,7 +59,7 @@ def _ledger(entries: list, runs: dict) -> Iterator[str]:
   names = list(dict.fromkeys(e['run'] for e in begun))
   for number, name in enumerate(names):
     if name != ledger.run_name(number):
-      yield f'ledger.jsonl: {name} begins where {ledger.run_name(number)} should: runs are numbered from 0, without gaps'
+      yield f'ledger.jsonl: {name} begins where {ledger.run_name(number)} should: numbers go up from 0 without gaps'
       break
   for before, entry in zip(entries, entries[1:]):
     if entry['time'] < before['time']:
