@@ -81,7 +81,10 @@ def main(argv: list[str], doc: str) -> int:
     return command.print_help(doc)
   command.parse(argv)
   if bool(FLAGS.workdir) == bool(FLAGS.check):
-    command.fail('give either --workdir=RUN or --check=ENTRIES')
+    command.fail('give either --workdir=RUN or --check=DIR')
+    return command.USAGE
+  if FLAGS.check and FLAGS.submission:
+    command.fail('--submission goes with --workdir, the set of runs that it is made of')
     return command.USAGE
   if FLAGS.check:
     return check(Path(FLAGS.check).expanduser())

@@ -145,8 +145,8 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
     Problem: a review of the runs finds something, the directory is there already, or it cannot be written.
   """
   runs_dir, directory = Path(runs_dir), Path(directory)
-  found = audit_set.findings(runs_dir)
-  if found:
+  ledger.read(runs_dir)
+  if found := audit_set.findings(runs_dir):
     raise Problem(f'{runs_dir / found[0]} ({len(found)} findings; launchers.score --check={runs_dir} lists them)')
   if directory.exists():
     raise Problem(f'--submission={directory}: is there already; name a folder that is not')
