@@ -11,7 +11,7 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-peers test-pods test-slurm statistics porting bench lint lint-container clean help setup setup-test setup-peers
+.PHONY: demo test test-peers test-pods test-slurm statistics results porting bench lint lint-container clean help setup setup-test setup-peers
 
 demo: setup
 	@rm -rf $(RUNS)/demo
@@ -31,6 +31,9 @@ test-slurm: setup-test
 
 statistics: setup
 	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/digits20 --runs=20
+
+results: setup
+	$(BIN)/python -m launchers.results
 
 porting: setup-test
 	$(BIN)/python -m launchers.porting --write=docs/porting.md
@@ -56,6 +59,7 @@ help:
 	@echo 'make test-pods   every process of a local pod ended by every signal in every phase (half an hour)'
 	@echo 'make test-slurm  jobs on a Slurm cluster that it starts on this machine (needs its packages)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
+	@echo 'make results     the tables of published runs, from their tapes, into README.md and results/README.md'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
 	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
 	@echo 'make lint-container  hadolint on the Containerfile (installs it)'

@@ -47,7 +47,7 @@ def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
     raise Problem(f'{runs_dir}: holds no tape; a submission is a set of runs (launchers.train --runs=N)')
   author = {key: said[key] for key in ('author', 'author_email')}
   summary = ledger.summary(runs_dir)
-  made = {'runs/summary.json': json.dumps(summary, indent=1, allow_nan=False) + '\n'}
+  made = {'runs/summary.json': ledger.text(summary)}
   for name, events in runs:
     if events:
       made[f'runs/{name}/record.json'] = json.dumps(record.record(events), indent=1, allow_nan=False) + '\n'

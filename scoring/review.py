@@ -88,7 +88,7 @@ def run_set(root: Path, derived: bool = True) -> Report:
 
 
 def _summary(root: Path) -> list[str]:
-  return different(root, 'summary.json', json.dumps(ledger.summary(root), indent=1, allow_nan=False) + '\n')
+  return different(root, 'summary.json', ledger.text(ledger.summary(root)))
 
 
 def package(root: Path) -> Report:
