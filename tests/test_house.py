@@ -12,7 +12,8 @@ ABOVE = {'scoring': (), 'training': ('input_pipelines', 'scoring'), 'input_pipel
          'references': ('training', 'input_pipelines', 'scoring'),
          'launchers': ('references', 'training', 'input_pipelines', 'scoring')}
 # What makes results public and reviews them; a run needs none of it.
-EVIDENCE = ('audit.py', 'audit_header.py', 'audit_set.py', 'mlperf_package.py', 'packages.py', 'published.py', 'review.py')
+EVIDENCE = ('audit.py', 'audit_header.py', 'audit_set.py', 'mlperf_package.py', 'packages.py', 'published.py',
+            'review.py')
 FILES = [p for room in ROOMS for p in sorted((ROOT / room).rglob('*.py'))]
 
 
