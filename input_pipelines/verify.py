@@ -32,8 +32,8 @@ def verify_images(data_dir: Path, name: str) -> str:
   told, digest = images.provenance(data_dir, name).get('fingerprint'), hashlib.sha256()
   found = images.metadata(data_dir, name)
   if told is None:
-    raise Problem(f'{images.directory(data_dir, name)}: was not written by launchers.prepare: nothing says what each record '
-                  'should be')
+    raise Problem(f'{images.directory(data_dir, name)}: was not written by launchers.prepare: nothing says what each '
+                  'record should be')
   for split in ('train', 'validation'):
     for file, records in images.shards(data_dir, name, split) if split in found.num_examples else ():
       for record in _records(Path(file), records):

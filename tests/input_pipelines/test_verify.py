@@ -55,7 +55,7 @@ def test_images(tmp_path):
   shards = sorted((tmp_path / 'data').rglob('*array_record*'))
   content = shards[0].read_bytes()
   held = [at for at, byte in enumerate(content) if byte]  # the rest of a block is filled up with zeros
-  for at in held[len(held) // 4::len(held) // 4]:
+  for at in held[len(held) // 8::len(held) // 4]:
     flip(shards[0], at)
     with pytest.raises(Problem, match='cannot be read|damaged|is not what was prepared'):
       verify.verify_images(tmp_path / 'data', 'tiny')
