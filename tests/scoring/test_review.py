@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launchers import recipe
+from launchers import checkout, recipe
 from scoring import packages, review
 from scoring import tape as tapes
 from tests import made_sets
@@ -55,6 +55,8 @@ def reseal(root: Path):
 @pytest.mark.parametrize('name, of, change, file, words', RESEALED, ids=[case[0] for case in RESEALED])
 def test_tapes_and_ledger_give_it_away_though_all_that_follows_was_made_anew(whole, tmp_path, name, of, change, file,
                                                                              words):
+  if words == 'no such commit' and checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
   shutil.copytree(whole[of], tmp_path / 'package')
   change(tmp_path / 'package')
   reseal(tmp_path / 'package')
