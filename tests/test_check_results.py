@@ -1,5 +1,6 @@
 """The CI job that reviews results: its steps, run on clones of this checkout, pass what is right and stop a cheat."""
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,35 @@ def test_the_job_does_not_use_the_checker_of_the_proposal(workspace):
   propose(workspace, 'launchers/score.py', 'report = review.review(root)', 'report = review.Report(26)')
   propose(workspace, 'results/digits_2core_epyc/ledger.jsonl', '"exit_status": 0', '"exit_status": 3')
   assert job(workspace)[-1][1].returncode == 1
+
+
+def test_from_a_fork_to_a_reviewed_entry(workspace):
+  """The steps of docs/submitting.md, with real runs of the proposal's own commit."""
+  fork = workspace / 'proposed'
+  (fork / 'references' / 'cifar' / 'configs' / 'mine.py').write_text(
+      '"""Digits, faster."""\nimport dataclasses\nfrom references.cifar.configs import digits\n\n\n'
+      'def get_config():\n  return dataclasses.replace(digits.get_config(), peak_learning_rate=0.012)\n')
+  git('add', '--all', cwd=fork)
+  git('commit', '--quiet', '--message=mine', cwd=fork)
+
+  def command(*arguments):
+    return subprocess.run([sys.executable, '-m', *arguments], cwd=fork, capture_output=True, text=True, check=True,
+                          env={**os.environ, 'JAX_PLATFORMS': 'cpu'}).stdout
+  command('launchers.train', '--config=references/cifar/configs/mine.py', '--workdir=runs/mine', '--runs=3')
+  told = command('launchers.score', '--workdir=runs/mine', '--submission=runs/package')
+  assert '3 entries, 0 problems, 0 warnings' in told
+  shutil.copytree(fork / 'runs' / 'mine', fork / 'results' / 'mine', ignore=shutil.ignore_patterns('checkpoints'))
+  with open(fork / 'results' / 'README.md', 'a') as page:
+    page.write('\n`mine`: digits, faster.\n\n<!-- results: mine -->\n<!-- end of results -->\n')
+  assert '8 folders' in command('launchers.results')
+  git('add', '--all', cwd=fork)
+  git('commit', '--quiet', '--message=results', cwd=fork)
+  listed = subprocess.run(['git', 'ls-files', 'results/mine'], cwd=fork, capture_output=True, text=True).stdout.split()
+  assert listed == ['results/mine/ledger.jsonl', *(f'results/mine/run_{n:03d}/tape.jsonl' for n in range(3)),
+                    'results/mine/summary.json']
+  git('clean', '--quiet', '--force', '-dx', cwd=fork)  # what a checkout of it has
+  done = job(workspace)
+  assert [result.returncode for _, result in done] == [0, 0, 0], done[-1]
 
 
 def test_the_job_has_no_rights_and_no_secrets():
