@@ -135,14 +135,18 @@ def test_the_entry_for_dawnbench_is_of_the_run_with_the_median_time(sets, tmp_pa
 def test_entries_of_inference_are_taken_along_and_reviewed(sets, tmp_path):
   runs = tmp_path / 'runs'
   shutil.copytree(sets['cifar10'], runs)
-  entry = runs / 'run_001' / 'inference' / 'single_stream' / 'dawnbench' / 'CIFAR10' / 'inference' / 'a_b_c_d.json'
+  mode = runs / 'run_001' / 'inference' / 'single_stream' / 'dawnbench'
+  entry = mode / 'dawnbench' / 'CIFAR10' / 'inference' / 'a_b_c_d.json'
   entry.parent.mkdir(parents=True)
+  (mode / 'record.json').write_text('{}')
   told = {'version': 'v1.0', 'author': 'A. Tester', 'authorEmail': 'tester@example.org', 'framework': 'JAX',
           'model': 'm', 'hardware': 'h', 'timestamp': '2026-11-25', 'latency': 1.5, 'top1Accuracy': 94.1}
   entry.write_text(json.dumps(told))
   packages.write(runs, tmp_path / 'package')
   at = tmp_path / 'package' / 'dawnbench' / 'CIFAR10' / 'inference' / 'a_b_c_d.json'
   assert at.read_text() == entry.read_text()
+  kept = tmp_path / 'package' / 'runs' / mode.relative_to(runs)
+  assert (kept / 'record.json').read_text() == '{}'
   assert review.review(tmp_path / 'package').problems == []
   at.write_text(json.dumps({**told, 'latency': 0.5}))
   assert any('a_b_c_d.json' in line and 'follows' in line for line in review.review(tmp_path / 'package').problems)
