@@ -20,7 +20,7 @@ def add(report, root: Path):
     where = path.relative_to(root).as_posix()
     try:
       events = tapes.read(path)
-      first = events[0] if not audit.guarded(audit_header.shape, events) else None
+      first = events[0] if not audit.malformed(events) else None
     except audit.BROKEN:
       first = None
     if first is None:  # the review has said so

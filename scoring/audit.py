@@ -14,6 +14,11 @@ from scoring.problem import Problem
 SHA256 = re.compile(r'[0-9a-f]{64}')
 TOUCHING = ('data', 'data_init', 'train', 'eval', 'checkpoint')  # spans that need data, or a state trained on them
 NEEDED = ('import', 'init', 'compile', 'train', 'eval')
+# fields that an event of a name, or one edge of a span, must have
+STANDS = {'step': int, 'samples': int, 'epoch': (int, float)}
+FIELDS = {'train': STANDS, 'eval': STANDS, 'run_stop': {**STANDS, 'status': str}, 'result': {'step': int},
+          'run_start': {'step': int}, 'exit': {'status': str}, 'train stop': {'metrics': dict},
+          'eval stop': {'metrics': dict, 'num_evaluated': int}}
 FRACTIONS = ('accuracy', 'top5_accuracy', 'f1', 'exact_match')
 COUNTED = ('accuracy', 'top5_accuracy', 'exact_match')  # of these a metric is a count over the examples
 BROKEN = (Problem, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
@@ -23,10 +28,15 @@ def findings(events: list) -> list[str]:
   """Everything that is wrong with a tape, as far as the tape alone can tell; empty for one that is right."""
   if not events:
     return ['is empty: the run ended before it could say anything']
-  if broken := guarded(audit_header.shape, events):
+  if broken := malformed(events):
     return broken
   checks = (*audit_header.CHECKS, times, partition, clock_start, progress, evaluations, cadence, ending)
   return [line for check in checks for line in guarded(check, events)]
+
+
+def malformed(events: list) -> list[str]:
+  """What keeps a tape from being read on: fields that are missing or of another type."""
+  return guarded(audit_header.shape, events) or guarded(fields, events)
 
 
 def guarded(check, *args) -> list[str]:
@@ -35,9 +45,25 @@ def guarded(check, *args) -> list[str]:
   try:
     lines.extend(check(*args))
   except BROKEN as error:
-    name = check.__name__.replace('_', ' ')
+    name = check.__name__.strip('_').replace('_', ' ')
     lines.append(f'{name} cannot be checked, a field is missing or has a wrong type ({type(error).__name__}: {error})')
   return lines
+
+
+def fields(events) -> Iterator[str]:
+  """Each event says where it was recorded, and what is read of it later, in the right types."""
+  for number, event in enumerate(events, 1):
+    name, edge = event['event'], event.get('edge')
+    wanted = {'file': str, 'line': int, **FIELDS.get(name, {}), **FIELDS.get(f'{name} {edge}', {})}
+    if name == 'checkpoint' and 'step' in event:
+      wanted['step'] = int
+    for field, kind in wanted.items():
+      if not isinstance(event.get(field), kind) or isinstance(event[field], bool):
+        yield f'line {number}: {field} of {name} is missing or not what a tape has there'
+    metrics = event.get('metrics')
+    for metric, value in metrics.items() if isinstance(metrics, dict) else ():
+      if type(value) not in (int, float) or not math.isfinite(value):
+        yield f'line {number}: {metric} of {name} is {value!r:.40}, no number'
 
 
 def _numbered(events, name: str, edge: str | None = None) -> list[tuple[int, dict]]:
@@ -123,9 +149,9 @@ def progress(events) -> Iterator[str]:
       if event['step'] <= at:
         yield f'{where} from step {at} to {event["step"]} does not go forwards'
       at = event['step']
-    elif name in ('train', 'eval', 'run_stop', 'result') and event['step'] != at:
+    elif 'step' in event and name in ('train', 'eval', 'checkpoint', 'run_stop', 'result') and event['step'] != at:
       yield f'{where} is at step {event["step"]}, the training before it ended at {at}'
-    if {'samples', 'epoch'} <= event.keys():
+    if 'samples' in event:
       if event['samples'] != event['step'] * batch:
         right = event['step'] * batch
         yield f'{where} has {event["samples"]} samples, but {event["step"]} steps of {batch} are {right}'
@@ -147,9 +173,7 @@ def evaluations(events) -> Iterator[str]:
       yield f'{where} counted {count} examples, not all {target["num_examples"]}'
       continue
     for name, value in metrics.items():
-      if not isinstance(value, (int, float)) or not math.isfinite(value):
-        yield f'{where}: {name} is {value}, no number'
-      elif name in (*FRACTIONS, target['metric']) and not 0 <= value <= 1:
+      if name in (*FRACTIONS, target['metric']) and not 0 <= value <= 1:
         yield f'{where}: {name} is {value}, not a fraction from 0 to 1 (a percentage is another unit)'
       elif name in COUNTED and abs(value * count - round(value * count)) > 1e-6:
         yield f'{where}: {name} is {value}, which is no whole number of {count} examples'

@@ -23,7 +23,10 @@ def findings(folder: Path) -> list[str]:
   try:
     entries = ledger.read(folder)
   except audit.BROKEN as error:
-    return [f'ledger.jsonl: {error}']
+    prefix = f'{folder / "ledger.jsonl"}: '
+    return [f'ledger.jsonl: {str(error).removeprefix(prefix)}']
+  if broken := list(_shape(entries)):
+    return broken
   found, runs = [], {}
   for path in sorted(folder.iterdir()):
     if path.is_dir() and RUN.fullmatch(path.name):
@@ -39,6 +42,16 @@ def findings(folder: Path) -> list[str]:
   return found + audit.guarded(_alike, sound) + audit.guarded(_distinct, sound)
 
 
+def _shape(entries: list) -> Iterator[str]:
+  """Each line of the ledger has what is read of it."""
+  for number, entry in enumerate(entries, 1):
+    wanted = {'event': str, 'time': (int, float), **({'seed': int, 'config': str} if entry.get('event') == 'begin' else
+                                                     {'exit_status': int})}
+    for field, kind in wanted.items():
+      if not isinstance(entry.get(field), kind) or isinstance(entry[field], bool):
+        yield f'ledger.jsonl: line {number}: {field} is missing or not what a ledger has there'
+
+
 def _tape(path: Path) -> tuple[list | None, list[str]]:
   """(events that can be read on, or None; what is wrong with them)."""
   if not (path / 'tape.jsonl').is_file():
@@ -50,7 +63,7 @@ def _tape(path: Path) -> tuple[list | None, list[str]]:
   if not events:  # a run that was killed before its first line
     return [], []
   lines = audit.findings(events) or audit.guarded(audit.board_findings, events)
-  return None if audit.guarded(audit_header.shape, events) else events, lines
+  return None if audit.malformed(events) else events, lines
 
 
 def _ledger(entries: list, runs: dict) -> Iterator[str]:

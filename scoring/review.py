@@ -10,7 +10,7 @@ import math
 import os
 from pathlib import Path
 
-from scoring import audit, audit_header, audit_set, dawnbench, ledger, mlperf, packages, record
+from scoring import audit, audit_set, dawnbench, ledger, mlperf, packages, record
 from scoring import tape as tapes
 from scoring.dawnbench import Report
 
@@ -54,7 +54,7 @@ def run(root: Path) -> Report:
   found = audit.findings(events) or audit.guarded(audit.board_findings, events)
   report.problems += [f'tape.jsonl: {line}' for line in found]
   _fixture(events, report, 'tape.jsonl')
-  if not audit.guarded(audit_header.shape, events):
+  if not audit.malformed(events):
     report.problems += audit.guarded(_records, root, events)
   return report
 
@@ -76,7 +76,7 @@ def run_set(root: Path, derived: bool = True) -> Report:
     except audit.BROKEN:
       continue
     _fixture(events, report, f'{path.name}/tape.jsonl')
-    if derived and events and not audit.guarded(audit_header.shape, events):
+    if derived and events and not audit.malformed(events):
       report.problems += [f'{path.name}/{line}' for line in audit.guarded(_records, path, events)]
   if not derived:
     return report

@@ -257,7 +257,7 @@ RESEALED = [
       0, lambda told: [{**e, 'event': 'eval'} if e['event'] == 'train' and n < 40 else e for n, e in enumerate(told)]
     ),
     tape(0),
-    'evaluation',
+    'of eval is missing',
   ),
   (
     'the stop of a span removed',
