@@ -1,5 +1,6 @@
 """A review finds what was tampered with and names it, also where all that follows from it was made anew to match."""
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -111,3 +112,34 @@ def test_a_tape_of_junk_is_a_finding_and_no_traceback(whole, tmp_path, junk):
   (tmp_path / 'package' / tape(3)).write_text(junk + '\n')
   reseal(tmp_path / 'package')
   assert any(line.startswith(tape(3)) for line in found(tmp_path / 'package'))
+
+
+JUNK = (None, True, -1, 0, 1e300, 'x', '', [], {}, [1], {'a': 1}, 10**30)
+
+
+def scramble(value, rng):
+  """Puts junk in the place of something in a JSON value, or takes it away; the value changes in place."""
+  at = value
+  while True:
+    key = rng.choice(list(at)) if isinstance(at, dict) else rng.randrange(len(at))
+    if not (isinstance(at[key], dict | list) and at[key] and rng.random() < 0.8):
+      break
+    at = at[key]
+  if isinstance(at, dict) and rng.random() < 0.3:
+    del at[key]
+  else:
+    at[key] = rng.choice(JUNK)
+
+
+@pytest.mark.parametrize('seed', range(24))
+def test_a_review_of_junk_never_raises(whole, tmp_path, seed):
+  rng = random.Random(seed)
+  shutil.copytree(whole['cifar10'], tmp_path / 'package')
+  path = tmp_path / 'package' / rng.choice([tape(1), tape(1), 'runs/ledger.jsonl', 'submission.json', 'manifest.json'])
+  values = [json.loads(line) for line in path.read_text().splitlines()] if path.suffix == '.jsonl' else [
+      json.loads(path.read_text())]
+  scramble(values[0] if rng.random() < 0.5 else rng.choice(values), rng)
+  path.write_text(''.join(json.dumps(value) + '\n' for value in values))
+  assert found(tmp_path / 'package')  # the manifest shows it, whatever it is
+  reseal(tmp_path / 'package')
+  found(tmp_path / 'package')  # some junk stands where nothing is read
