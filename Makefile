@@ -11,7 +11,7 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-checker test-peers test-pods test-slurm statistics porting bench lint lint-container clean help setup setup-test setup-peers
+.PHONY: demo test test-checker test-peers test-pods test-slurm statistics results porting bench lint lint-container clean help setup setup-test setup-peers
 
 demo: setup
 	@rm -rf $(RUNS)/demo
@@ -34,6 +34,9 @@ test-checker: setup-test
 
 statistics: setup
 	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/digits20 --runs=20
+
+results: setup
+	$(BIN)/python -m launchers.results
 
 porting: setup-test
 	$(BIN)/python -m launchers.porting --write=docs/porting.md
@@ -60,6 +63,7 @@ help:
 	@echo 'make test-slurm  jobs on a Slurm cluster that it starts on this machine (needs its packages)'
 	@echo 'make test-checker  MLCommons'\''s submission checker and accuracy scripts on what we write (MLPERF_INFERENCE_DIR=...)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
+	@echo 'make results     the tables of published runs, from their tapes, into README.md and results/README.md'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
 	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
 	@echo 'make lint-container  hadolint on the Containerfile (installs it)'

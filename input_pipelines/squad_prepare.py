@@ -37,7 +37,7 @@ def prepare(data_dir: Path, from_dir: Path | None, vocab: Path | None) -> str:
     staged.mkdir()
     told = _write(files, staged, made)
     told['official'] = all(sums[name] == OFFICIAL[name][1] for name in files)
-    told = {'source': source, 'fingerprint': _fingerprint(staged), **told}
+    told = {'source': source, 'fingerprint': fingerprint(staged), **told}
     (staged / squad.TOLD).write_text(json.dumps(told, indent=1) + '\n', encoding='utf-8')
     if goal.exists():
       os.rename(goal, folder / 'before')
@@ -62,7 +62,7 @@ def _download(folder: Path) -> dict[str, Path]:
   return {name: folder / name for name in OFFICIAL}
 
 
-def _fingerprint(folder: Path) -> str:
+def fingerprint(folder: Path) -> str:
   """sha256 over the sha256 of every file but squad.json."""
   sums = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())
           if file.name != squad.TOLD}
@@ -75,7 +75,7 @@ def _kept(data_dir: Path, source: dict) -> bool:
     told = squad.told(data_dir)
   except Problem:
     return False
-  return told['source'] == source and told['fingerprint'] == _fingerprint(squad.directory(data_dir))
+  return told['source'] == source and told['fingerprint'] == fingerprint(squad.directory(data_dir))
 
 
 def _write(files: dict[str, Path], folder: Path, made) -> dict:

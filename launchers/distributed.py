@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launchers import header
+from launchers import checkout, header
 from scoring.problem import Problem
 from training import config as configs
 from training.pod import Pod, join
@@ -44,7 +44,7 @@ def check_alike(members: Pod, config):
     lines = dict(line.split(' = ', 1) for line in configs.to_text(config).splitlines())
     members.alike({**{f'config.{name}': value for name, value in lines.items()},
                    **{f'--{name}': str(FLAGS[name].value) for name in SAME},
-                   **header.versions(), 'code sha256': header.code_sha256(),
+                   **header.versions(), 'code sha256': checkout.code_sha256(),
                    'config file sha256': hashlib.sha256(Path(FLAGS.config).read_bytes()).hexdigest()})
 
 

@@ -1,17 +1,14 @@
 """What ran: the first line of a tape."""
-import hashlib
 import importlib.metadata
 import os
 import platform
-import subprocess
 import sys
 from pathlib import Path
 
 from absl import flags
 
+from launchers import checkout, recipe
 from scoring import cost
-from scoring import tape as tapes
-from training import config as configs
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float('usd_per_hour', None, 'price of the whole machine or cluster; default: from scoring/prices.csv')
@@ -23,15 +20,6 @@ flags.DEFINE_string('hardware', '', 'how to name this machine in records; defaul
 flags.DEFINE_enum('status', 'onprem', ['cloud', 'onprem', 'preview', 'research'], 'of the machine, for MLPerf')
 flags.DEFINE_enum('division', 'closed', ['closed', 'open'], 'MLPerf\'s division')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'daybreak')
-ROOMS = ('launchers', 'references', 'training', 'serving', 'input_pipelines', 'scoring')
-
-
-def code_sha256() -> str:
-  """Digest of the Python files that a run may use, by path and content."""
-  digest = hashlib.sha256()
-  for path in sorted(path for room in ROOMS for path in (tapes.ROOT / room).rglob('*.py')):
-    digest.update(f'{path.relative_to(tapes.ROOT)}\n'.encode() + path.read_bytes())
-  return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:
@@ -42,15 +30,6 @@ def versions() -> dict[str, str]:
     except importlib.metadata.PackageNotFoundError:
       found[name] = 'not installed'
   return found
-
-
-def git(*args: str) -> str | None:
-  """What git says of this checkout; None where there is no git or no checkout."""
-  try:
-    done = subprocess.run(['git', *args], cwd=tapes.ROOT, capture_output=True, text=True)
-  except OSError:
-    return None
-  return done.stdout.strip() if done.returncode == 0 else None
 
 
 def hardware(devices) -> dict:
@@ -68,14 +47,11 @@ def hardware(devices) -> dict:
 
 def header(config, task, devices) -> dict:
   """What ran: the first line of a tape."""
-  machine, status = hardware(devices), git('status', '--porcelain')
+  machine, status = hardware(devices), checkout.git('status', '--porcelain')
   return {
-      'tape_version': 1, 'benchmark': task.benchmark, 'model': task.model_name,
-      'target': {'metric': task.target.metric, 'value': task.target.value, 'num_examples': task.target.num_examples},
-      'num_train_examples': task.data['train'].order.num_examples, 'batch_size': config.batch_size,
-      'hyperparameters': {**task.hyperparameters, 'gradient_accumulation_steps': config.gradient_accumulation_steps},
-      'tricks': dict(task.tricks), 'config': configs.to_text(config), 'seed': config.seed, 'command': sys.argv[1:],
-      'git_commit': git('rev-parse', 'HEAD'), 'git_dirty': None if status is None else bool(status),
+      'tape_version': 1, **recipe.describe(config, task), 'command': sys.argv[1:],
+      'code_sha256': checkout.code_sha256(), 'git_commit': checkout.git('rev-parse', 'HEAD'),
+      'git_dirty': None if status is None else bool(status),
       'versions': versions(), 'hardware': machine, 'xla_flags': os.environ.get('XLA_FLAGS', ''),
       'price': cost.price_for(machine, usd_per_hour=FLAGS.usd_per_hour, name=FLAGS.price),
       'division': FLAGS.division,

@@ -6,8 +6,9 @@
   python -m launchers.prepare --dataset=imagenet2012 --from_dir=DIR      of DIR/train/WNID/*.JPEG, DIR/val/WNID/*.JPEG
   python -m launchers.prepare --dataset=image_folder --name=imagenette --from_dir=DIR    of any JPEGs in such folders
   python -m launchers.prepare --dataset=squad --vocab=FILE               SQuAD v1.1; the vocabulary of BERT if wanted
+  python -m launchers.prepare --dataset=cifar10 --verify                 reads what was prepared; changes nothing
 
-Exit status: 0 prepared, or was so before; 1 error; 2 wrong flag; 130 interrupted.
+Exit status: 0 prepared, or was so before; 1 error, or not what was prepared; 2 wrong flag; 130 interrupted.
 """
 import os
 import signal
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from input_pipelines import cifar10_prepare, image_prepare, squad_prepare
+from input_pipelines import cifar10_prepare, image_prepare, squad_prepare, verify
 from launchers import command
 
 FLAGS = flags.FLAGS
@@ -50,6 +51,13 @@ DATASETS: dict[str, tuple[Callable[[], str], tuple[str, ...], str]] = {
     'image_folder': (_image_folder, ('name', 'from_dir', 'workers', 'repack'), GOES_ON),
     'squad': (_squad, ('from_dir', 'vocab'), AGAIN)}
 
+VERIFY: dict[str, Callable[[], str]] = {
+    'cifar10': lambda: verify.verify_cifar10(_data_dir()), 'squad': lambda: verify.verify_squad(_data_dir()),
+    'imagenet2012': lambda: verify.verify_images(_data_dir(), 'imagenet2012'),
+    'image_folder': lambda: verify.verify_images(_data_dir(), FLAGS['name'].value)}
+
+flags.DEFINE_bool('verify', False, 'read all of what was prepared and compare it with what was written then; '
+                  'nothing is changed')
 flags.DEFINE_enum('dataset', None, sorted(DATASETS), 'what to prepare')
 flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets, the same as for training')
 flags.DEFINE_string('from_dir', '', 'folder that holds the published files, packed or not (cifar10, squad; default: '
@@ -82,13 +90,17 @@ def main(argv: list[str], doc: str) -> int:
         command.fail(f'--{name} means nothing for --dataset={FLAGS.dataset}; leave it out, or choose another data set '
                      '(python -m launchers.prepare --help tells whose it is)')
         return command.USAGE
+  given = [name for name in own if FLAGS[name].present and name != 'name']
+  if FLAGS.verify and given:
+    command.fail(f'--{given[0]} is for preparing, and --verify only reads what was prepared; leave one of them out')
+    return command.USAGE
   if '://' in FLAGS.data_dir:
     command.fail(f'--data_dir={FLAGS.data_dir}: is remote; prepare in a folder of this machine, and copy that there '
                  'whole')
     return command.USAGE
   signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what is half written is removed
   try:
-    print(prepare())
+    print(VERIFY[FLAGS.dataset]() if FLAGS.verify else prepare())
   except KeyboardInterrupt:
     command.fail(f'interrupted; {interrupted}')
     return command.INTERRUPTED

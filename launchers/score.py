@@ -1,7 +1,8 @@
 """Derives every record again, from tapes alone.
 
   python -m launchers.score --workdir=runs/digits     one run, or a set of runs made with --runs
-  python -m launchers.score --check=DIR               reviews a tree of DAWNBench entries, anybody's
+  python -m launchers.score --workdir=RUNS --submission=DIR    writes a set of runs as a submission
+  python -m launchers.score --check=DIR               reviews a submission, runs, or a tree of DAWNBench entries
   python -m launchers.score --compare A B             is A faster than B: two sets of runs, or two runs
 
 Exit status: 0 target reached (for a set: all runs are there; compared, whatever came out), 1 error (or not alike, and
@@ -12,15 +13,18 @@ from pathlib import Path
 
 from absl import flags
 
-from launchers import command
-from scoring import comparison, dawnbench, inference, ledger, record
+from launchers import command, recipe
+from scoring import comparison, inference, ledger, packages, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
 FLAGS.set_gnu_getopt()  # flags may follow the second name of --compare
 flags.DEFINE_string('workdir', None, 'folder of a run, or of a set of runs')
-flags.DEFINE_string('check', None, 'folder of DAWNBench entries to review')
+flags.DEFINE_string('check', None, 'folder to review: a submission, runs, several of these, or DAWNBench entries')
+flags.DEFINE_string('submission', None, 'folder to write, with --workdir of a set of runs: tapes, records, boards, '
+                    'MLPerf package')
+flags.DEFINE_string('system', None, 'JSON file of what no tape knows of the machine, for MLPerf\'s system description')
 flags.DEFINE_string('compare', None, 'folder of a set of runs, or of a run, to compare with the one named after it')
 flags.DEFINE_list('across', [], 'what may differ between the two: ' + ', '.join(comparison.CONDITIONS))
 flags.DEFINE_boolean('paired', None, 'pairs runs of the same seed; default: where both sides have the same seeds')
@@ -60,9 +64,20 @@ def score_set(runs_dir: Path) -> int:
   return command.ERROR if unfinished else 0
 
 
+def submit(runs_dir: Path) -> int:
+  """Writes a set of runs as a submission and reviews it; the exit status."""
+  directory = Path(FLAGS.submission).expanduser()
+  left_out = packages.write(runs_dir, directory, author=FLAGS.author, author_email=FLAGS.author_email,
+                            system=packages.read_system(FLAGS.system))
+  for reason in left_out:
+    print(f'left out: {reason}')
+  return check(directory)
+
+
 def check(root: Path) -> int:
-  """Reviews a tree of DAWNBench entries; the exit status."""
-  report = dawnbench.check_tree(root)
+  """Reviews what lies in `root`; the exit status."""
+  report = review.review(root)
+  recipe.add(report, root)
   for line in report.problems:
     print(f'problem: {line}')
   for line in report.warnings:
@@ -84,7 +99,9 @@ def compare(folders: list[str]) -> int:
 def _misused(rest: list[str]) -> str | None:
   """What is wrong with the flags taken together, or None."""
   if [bool(FLAGS.workdir), bool(FLAGS.check), bool(FLAGS.compare)].count(True) != 1:
-    return 'give one of --workdir=RUN, --check=ENTRIES and --compare A B'
+    return 'give one of --workdir=RUN, --check=DIR and --compare A B'
+  if FLAGS.submission and not FLAGS.workdir:
+    return '--submission goes with --workdir, the set of runs that it is made of'
   if FLAGS.compare and not rest:
     return f'--compare={FLAGS.compare}: with what? write --compare A B'
   if not FLAGS.compare and (FLAGS.across or FLAGS.paired is not None or FLAGS.output):
@@ -105,6 +122,8 @@ def main(argv: list[str], doc: str) -> int:
   if FLAGS.check:
     return check(Path(FLAGS.check).expanduser())
   workdir = Path(FLAGS.workdir).expanduser()
+  if FLAGS.submission:
+    return submit(workdir)
   return score_set(workdir) if (workdir / 'ledger.jsonl').exists() else score_run(workdir)
 
 

@@ -85,12 +85,22 @@ def row(name: str, made: dict | None) -> dict:
           'wall_seconds': made['seconds_until_end']}
 
 
+def summary(runs_dir) -> dict:
+  """What `summary.json` says of a set of runs, computed from its ledger and tapes."""
+  found = rows(runs_dir)
+  return {'notice': record.NOTICE, **statistics.summarize(found), 'runs': found}
+
+
+def text(summary: dict) -> str:
+  """The text of `summary.json`."""
+  return json.dumps(summary, indent=1, allow_nan=False) + '\n'
+
+
 def summarize(runs_dir) -> dict:
   """Computes and writes `RUNS_DIR/summary.json`; returns it."""
-  found = rows(runs_dir)
-  summary = {'notice': record.NOTICE, **statistics.summarize(found), 'runs': found}
-  record.write_text(Path(runs_dir) / 'summary.json', json.dumps(summary, indent=1, allow_nan=False) + '\n')
-  return summary
+  made = summary(runs_dir)
+  record.write_text(Path(runs_dir) / 'summary.json', text(made))
+  return made
 
 
 def table(summary: dict) -> str:

@@ -60,7 +60,8 @@ def record(metrics, *, path=None, train_seconds=10.0, eval_seconds=2.0, start=1_
     step = epoch * steps_per_epoch
     done = {'step': step, 'epoch': float(epoch), 'samples': step * header['batch_size']}
     before = step - steps_per_epoch
-    span('train', train_seconds, {'step': before, 'samples': before * header['batch_size']},
+    span('train', train_seconds,
+         {'step': before, 'epoch': float(epoch - 1), 'samples': before * header['batch_size']},
          {**done, 'metrics': {'loss': 1.0 / epoch}})
     span('eval', eval_seconds, done, {'metrics': values, 'num_evaluated': target['num_examples']})
     if values[target['metric']] >= target['value'] and not hit:

@@ -12,12 +12,14 @@ ABOVE = {'scoring': (), 'training': ('input_pipelines', 'scoring'), 'input_pipel
          'serving': ('scoring',), 'references': ('training', 'serving', 'input_pipelines', 'scoring'),
          'launchers': ('references', 'training', 'serving', 'input_pipelines', 'scoring')}
 # What a reader of the core, `training` and `scoring`, can leave out, and how many lines of code it may have: pods; what
-# is asked of a trained model; numbers of n runs, and of two sets of them.
+# is asked of a trained model; numbers of n runs, and of two sets of them; what makes results public and reviews them.
 PARTS = {
     'pods': (350, ('pod.py', 'roll_call.py', 'watch.py')),
     'inference': (700, ('scenarios.py', 'loadgen_log.py', 'accuracy_log.py', 'inference_package.py', 'inference.py',
                         'dawnbench_inference.py')),
     'evidence': (450, ('statistics.py', 'two_samples.py', 'comparison.py', 'convergence.py')),
+    'review': (950, ('audit.py', 'audit_header.py', 'audit_set.py', 'mlperf_package.py', 'packages.py', 'published.py',
+                     'review.py')),
 }
 FILES = [p for room in ROOMS for p in sorted((ROOT / room).rglob('*.py'))]
 

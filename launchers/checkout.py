@@ -1,0 +1,36 @@
+"""The code that runs: its digest, and what git knows of it."""
+import hashlib
+import subprocess
+from pathlib import Path
+
+from scoring import tape as tapes
+
+ROOMS = ('launchers', 'references', 'training', 'serving', 'input_pipelines', 'scoring')
+
+
+def code_sha256() -> str:
+  """Digest of the Python files that a run may use, by path and content."""
+  digest = hashlib.sha256()
+  for path in sorted(path for room in ROOMS for path in (tapes.ROOT / room).rglob('*.py')):
+    digest.update(f'{path.relative_to(tapes.ROOT)}\n'.encode() + path.read_bytes())
+  return digest.hexdigest()
+
+
+def git(*args: str) -> str | None:
+  """What git says of this checkout; None where there is no git or no checkout."""
+  try:
+    done = subprocess.run(['git', *args], cwd=tapes.ROOT, capture_output=True, text=True)
+  except OSError:
+    return None
+  return done.stdout.strip() if done.returncode == 0 else None
+
+
+def commit_sha256(commit: str) -> str:
+  """`code_sha256` of a commit of this checkout, without checking it out."""
+  names = git('ls-tree', '-r', '--name-only', '-z', commit, '--', *ROOMS).split('\0')
+  digest = hashlib.sha256()
+  for name in sorted((name for name in names if name.endswith('.py')), key=Path):
+    content = subprocess.run(['git', 'cat-file', 'blob', f'{commit}:{name}'], cwd=tapes.ROOT, capture_output=True,
+                             check=True).stdout
+    digest.update(f'{name}\n'.encode() + content)
+  return digest.hexdigest()

@@ -1,0 +1,78 @@
+"""What a tape says of its code, against that code: the digest of its commit, and what the config makes of the task.
+
+`scoring.review` needs no jax; this does where the tape was made by the code of this very checkout. Then the config
+file is read again, with the flags of the tape's command line, and whatever the task makes of it must be on the tape.
+"""
+from pathlib import Path
+
+from absl import flags
+
+from launchers import checkout
+from scoring import audit, audit_header
+from scoring import tape as tapes
+from training import config as configs
+
+
+def add(report, root: Path):
+  """Adds to a report of `scoring.review` what the code shows of each tape below `root`."""
+  own, known = checkout.code_sha256(), {}
+  for path in sorted(p for p in Path(root).rglob('tape.jsonl') if p.is_file()):
+    where = path.relative_to(root).as_posix()
+    try:
+      events = tapes.read(path)
+      first = events[0] if not audit.malformed(events) else None
+    except audit.BROKEN:
+      first = None
+    if first is None:  # the review has said so
+      continue
+    key = first['git_commit'], first.get('code_sha256')
+    if key not in known:
+      known[key] = _commit(*key) if not first.get('fixture') else ([], [])
+    problems, warnings = known[key]
+    report.problems += [f'{where}: {line}' for line in problems]
+    report.warnings += [f'{where}: {line}' for line in warnings]
+    if first.get('code_sha256') == own:
+      report.problems += [f'{where}: {line}' for line in audit.guarded(_task, first)]
+
+
+def _commit(commit: str | None, digest: str | None) -> tuple[list[str], list[str]]:
+  """(problems, warnings) of a commit and the digest of the code that is said to be its."""
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false' or commit is None:
+    return [], ['names a commit that cannot be looked at here: no checkout with its whole history, or no commit named']
+  if checkout.git('cat-file', '-e', f'{commit}^{{commit}}') is None:
+    return [f'git_commit {commit}: no such commit in the history of this checkout; push it, or fetch it'], []
+  if digest is None:
+    return [], []  # tapes of before 2026-11-25 have none
+  if (right := checkout.commit_sha256(commit)) != digest:
+    return [f'code_sha256 is {digest[:16]}..., that of its commit {commit[:12]} {right[:16]}...'], []
+  return [], []
+
+
+def _task(first: dict):
+  """The header's task, made again by the code of this checkout, which is that of the tape."""
+  path = audit_header.flag(first['command'], 'config')
+  if path is None or Path(path).is_absolute() or '..' in Path(path).parts or not (tapes.ROOT / path).is_file():
+    yield f'line 1: --config={path} on its command line is no file of the checkout'
+    return
+  values = flags.FlagValues()
+  config = configs.load(str(tapes.ROOT / path))
+  configs.define_flags(config, values)
+  values(['', *(word for word in first['command'] if word.startswith('--config.'))])
+  config = configs.from_flags(config, values)
+  if configs.to_text(config) != first['config']:
+    yield (f'line 1: its config is not what {path} and its command line say '
+           f'({configs.differences(configs.to_text(config), first["config"])})')
+    return
+  for name, value in describe(config, config.make_task('')).items():
+    if value != first[name]:
+      yield f'line 1: {name} is {first[name]!r:.200}, its code makes it {value!r:.200}'
+
+
+def describe(config, task) -> dict:
+  """What the header of a tape says of a config and the task made from it."""
+  return {
+      'benchmark': task.benchmark, 'model': task.model_name,
+      'target': {'metric': task.target.metric, 'value': task.target.value, 'num_examples': task.target.num_examples},
+      'num_train_examples': task.data['train'].order.num_examples, 'batch_size': config.batch_size,
+      'hyperparameters': {**task.hyperparameters, 'gradient_accumulation_steps': config.gradient_accumulation_steps},
+      'tricks': dict(task.tricks), 'config': configs.to_text(config), 'seed': config.seed}

@@ -1,0 +1,182 @@
+"""What a set of runs must be: all runs that were begun, once each, of one recipe, code and machine.
+
+The ledger is written by the launcher, a line before each run and one after it; tape and ledger tell the same story
+independently, so a change in one of them shows in the other.
+"""
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from scoring import audit, audit_header, clocks, ledger, record
+from scoring import tape as tapes
+
+RUN = re.compile(r'run_\d{3,}', re.ASCII)
+ALIKE = ('benchmark', 'model', 'target', 'num_train_examples', 'batch_size', 'hyperparameters', 'tricks', 'hardware',
+         'versions', 'xla_flags', 'git_commit', 'git_dirty', 'code_sha256', 'price', 'division', 'submitter', 'fixture',
+         'tape_version')
+SLACK = 1.0  # seconds between the launcher's clock and that of the process it starts, which may be rounded to one
+EXITS = {0: 'complete, with its target reached', 3: 'complete, without its target'}
+
+
+def findings(folder: Path) -> list[str]:
+  """Everything that is wrong with a set of runs, each line beginning with a path relative to `folder`."""
+  try:
+    entries = ledger.read(folder)
+  except audit.BROKEN as error:
+    prefix = f'{folder / "ledger.jsonl"}: '
+    return [f'ledger.jsonl: {str(error).removeprefix(prefix)}']
+  if broken := list(_shape(entries)):
+    return broken
+  found, runs = [], {}
+  for path in sorted(folder.iterdir()):
+    if path.is_dir() and RUN.fullmatch(path.name):
+      runs[path.name], lines = _tape(path)
+      found += [f'{path.name}/tape.jsonl: {line}' for line in lines]
+  found += audit.guarded(_ledger, entries, runs)
+  failed = {e['run'] for e in entries if e['event'] == 'end' and e.get('exit_status') not in EXITS}
+  found += [f'{name}/tape.jsonl: is empty, and the ledger says that the run ended well'
+            for name, events in runs.items() if events == [] and name not in failed]
+  sound = {name: events for name, events in runs.items() if events}
+  for name, events in sound.items():
+    found += [f'{name}/tape.jsonl: {line}' for line in audit.guarded(_against_ledger, name, events, entries)]
+  return found + audit.guarded(_alike, sound) + audit.guarded(_distinct, sound)
+
+
+def _shape(entries: list) -> Iterator[str]:
+  """Each line of the ledger has what is read of it."""
+  for number, entry in enumerate(entries, 1):
+    wanted = {'event': str, 'time': (int, float), **({'seed': int, 'config': str} if entry.get('event') == 'begin' else
+                                                     {'exit_status': int})}
+    for field, kind in wanted.items():
+      if not isinstance(entry.get(field), kind) or isinstance(entry[field], bool):
+        yield f'ledger.jsonl: line {number}: {field} is missing or not what a ledger has there'
+
+
+def _tape(path: Path) -> tuple[list | None, list[str]]:
+  """(events that can be read on, or None; what is wrong with them)."""
+  if not (path / 'tape.jsonl').is_file():
+    return None, ['is missing']
+  try:
+    events = tapes.read(path)
+  except audit.BROKEN as error:
+    return None, [str(error).removeprefix(f'{path / "tape.jsonl"}, ')]
+  if not events:  # a run that was killed before its first line
+    return [], []
+  lines = audit.findings(events) or audit.guarded(audit.board_findings, events)
+  return None if audit.malformed(events) else events, lines
+
+
+def _ledger(entries: list, runs: dict) -> Iterator[str]:
+  """The ledger by itself, and against the folders beside it."""
+  begun = [e for e in entries if e['event'] == 'begin']
+  names = list(dict.fromkeys(e['run'] for e in begun))
+  for number, name in enumerate(names):
+    if name != ledger.run_name(number):
+      yield f'ledger.jsonl: {name} begins where {ledger.run_name(number)} should: numbers go up from 0 without gaps'
+      break
+  for before, entry in zip(entries, entries[1:]):
+    if entry['time'] < before['time']:
+      yield f'ledger.jsonl: the {entry["event"]} of {entry["run"]} is before the line above it'
+  running = None
+  for entry in entries:
+    if entry['event'] not in ('begin', 'end'):
+      yield f'ledger.jsonl: {entry["event"]!r:.40} of {entry["run"]} is neither begin nor end'
+    elif entry['event'] == 'end' and running != entry['run']:
+      yield f'ledger.jsonl: {entry["run"]} ends, but did not begin'
+    running = entry['run'] if entry['event'] == 'begin' else None
+  ended = {e['run'] for e in entries if e['event'] == 'end'}
+  for name in names:
+    if name not in runs:
+      yield f'{name}: is missing: the ledger says that it was begun'
+    if name not in ended:
+      yield f'ledger.jsonl: {name} never ended'
+  for name in runs:
+    if name not in names:
+      yield f'{name}: was never begun by the ledger'
+  for entry in begun:
+    if entry['config'] != begun[0]['config']:
+      yield f'ledger.jsonl: {entry["run"]} has another config than {begun[0]["run"]}'
+    number = int(entry['run'].removeprefix('run_'))
+    if entry['seed'] != begun[0]['seed'] + number:
+      yield (f'ledger.jsonl: {entry["run"]} has seed {entry["seed"]}; seeds count up, so it is '
+             f'{begun[0]["seed"] + number}')
+  yield from _as_many_as_asked(names, runs)
+
+
+def _as_many_as_asked(names: list, runs: dict) -> Iterator[str]:
+  """The command line of every run says of how many it is one."""
+  asked = {}
+  for name, events in runs.items():
+    numbers = [int(w.partition('=')[2]) for w in (events or [{'command': []}])[0]['command'] if w.startswith('--runs=')]
+    asked[name] = max(numbers, default=1)
+  most = max(asked.values(), default=1)
+  if most > len(names):
+    name = next(name for name in asked if asked[name] == most)
+    yield f'ledger.jsonl: {len(names)} runs were begun, and the command line of {name} asked for {most}'
+
+
+def _against_ledger(name: str, events: list, entries: list) -> Iterator[str]:
+  """A tape against what the launcher wrote about its run."""
+  first = events[0]
+  begun = [e for e in entries if e['run'] == name and e['event'] == 'begin']
+  ended = [e for e in entries if e['run'] == name and e['event'] == 'end']
+  workdir = audit_header.flag(first['command'], 'workdir')
+  if workdir is not None and Path(workdir).name != name:
+    yield f'its command line trained in {Path(workdir).name}: this is the tape of another run, or was renamed'
+  for entry in begun[-1:]:
+    config, own = (audit_header.parse_config(text) for text in (entry['config'], first['config']))
+    if entry['seed'] != first['seed']:
+      yield f'seed is {first["seed"]}, in the ledger {entry["seed"]}'
+    for field in sorted({*config, *own} - {'seed'}):
+      if config.get(field) != own.get(field):
+        yield f'{field} is {own.get(field)!r} in its config, in the ledger {config.get(field)!r}'
+  late = min((first['time'] - entry['time'] for entry in begun), key=abs, default=0.0)
+  if abs(late) > SLACK:
+    yield (f'line 1: its process starts {late:.3f} s after the ledger began the run: the start of the clock was moved, '
+           'or this is the tape of another run')
+  for entry in ended[-1:]:
+    reached, status = clocks.reached(events), record.status(events)
+    told = EXITS.get(entry['exit_status'], 'not complete')
+    is_so = 'not complete' if status != 'complete' else EXITS[0 if reached else 3]
+    if told != is_so:
+      yield f'is {is_so}; the ledger says exit status {entry["exit_status"]}, which is {told}'
+    if events[-1]['time'] > entry['time'] + SLACK:
+      yield f'its last event is {events[-1]["time"] - entry["time"]:.3f} s after the end that the ledger has'
+
+
+def _alike(runs: dict) -> Iterator[str]:
+  """All runs are of one recipe, one code and one machine; the odd ones are named."""
+  for field in ALIKE:
+    groups = {}
+    for name, events in runs.items():
+      groups.setdefault(repr(events[0].get(field)), []).append(name)
+    usual = max(groups.values(), key=len, default=[])
+    for value, names in groups.items():
+      if names is not usual:
+        yield f'{names[0]}/tape.jsonl: {field} is {value:.100}, not what the other runs have'
+  seen = {}
+  for name, events in runs.items():
+    for event in events:
+      if event['event'] == 'data' and event.get('fingerprint'):
+        split, fingerprint = event.get('split'), event['fingerprint']
+        first = seen.setdefault(split, (fingerprint, name))
+        if first[0] != fingerprint:
+          yield f'{name}/tape.jsonl: its {split} data are not those of {first[1]}'
+          break
+
+
+def _distinct(runs: dict) -> Iterator[str]:
+  """No run is there twice: not its seed, not what it ended with, not its time."""
+  for what, of in (('seed', lambda events: events[0]['seed']),
+                   ('parameters_sha256', lambda events: next(
+                       (e['parameters_sha256'] for e in reversed(events) if e['event'] == 'result'), None))):
+    seen = {}
+    for name, events in runs.items():
+      value = of(events)
+      if value is not None and seen.setdefault(value, name) != name:
+        yield f'{name}/tape.jsonl: has the {what} of {seen[value]}: it is the same run, or a copy'
+  spans = sorted((events[0]['time'], events[-1]['time'], name) for name, events in runs.items()
+                 if sum(e['event'] == 'process' for e in events) == 1)  # one that was resumed spans what came between
+  for (_, stop, name), (start, _, other) in zip(spans, spans[1:]):
+    if start < stop - SLACK:
+      yield f'{other}/tape.jsonl: runs while {name} runs, but the runs of a set come one after another'

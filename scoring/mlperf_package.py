@@ -1,0 +1,149 @@
+"""The runs of a set as a package in MLPerf Training's layout, for MLCommons' own package checker under ruleset 4.0.0.
+
+Layout, number of runs and the fields of a system description are those of mlcommons/policies (submission_rules.adoc)
+and of mlperf-logging 4.1.68 (package_checker, system_desc_checker). ResNet's last round was 4.0: nothing can be
+submitted any more, and every file says that it is no official result. The checker exits with 0 whatever it finds; its
+verdict is the line that ends in SUCCESS.
+"""
+import json
+import re
+import shlex
+import statistics as standard
+
+from scoring import audit_header, clocks, mlperf, record, statistics
+from scoring.problem import Problem
+
+RULESET = '4.0.0'
+BENCHMARKS = {'imagenet': ('resnet', 5)}  # ours -> (MLPerf's, how many runs a result is: benchmark_meta.py)
+IMPLEMENTATION = 'daybreak_jax'
+STATUS = {'cloud': 'Available cloud', 'onprem': 'Available on-premise', 'preview': 'Preview',
+          'research': 'Research, Development, or Internal (RDI)'}
+FIELDS = """
+submitter division status system_name number_of_nodes host_processors_per_node host_processor_model_name
+host_processor_core_count host_processor_vcpu_count host_processor_frequency host_processor_caches
+host_processor_interconnect host_memory_capacity host_storage_type host_storage_capacity host_networking
+host_networking_topology host_memory_configuration accelerators_per_node accelerator_model_name
+accelerator_host_interconnect accelerator_frequency accelerator_on-chip_memories accelerator_memory_configuration
+accelerator_memory_capacity accelerator_interconnect accelerator_interconnect_topology cooling hw_notes framework
+other_software_stack operating_system sw_notes""".split()
+SCRIPT = '#!/usr/bin/env bash\n# {notice}\nset -euo pipefail\n'
+
+
+def slug(text: str) -> str:
+  """`text` as the name of a file or folder."""
+  return re.sub('[^A-Za-z0-9.]+', '-', text).strip('-.') or 'unknown'
+
+
+def window(runs: list, count: int) -> list:
+  """Of the runs in order the `count` consecutive ones whose olympic score is the median, failed ones infinite.
+
+  The rule of training_rules.adoc, "Scoring", for more runs than a result takes; of two in the middle the slower.
+  """
+  windows = [runs[at:at + count] for at in range(len(runs) - count + 1)]
+  scores = []
+  for some in windows:
+    times = [clocks.seconds(events, clocks.MLPERF) if events else None for _, events in some]
+    good = [t for t in times if t is not None]
+    score = statistics.olympic_mean(good, len(times) - len(good))
+    scores.append(float('inf') if score is None else score)
+  middle = standard.median_high(scores)
+  if middle == float('inf'):
+    raise Problem(f'the median of all windows of {count} runs has more than one that missed the target: no result')
+  return windows[scores.index(middle)]
+
+
+def system(first: dict, given: dict) -> dict:
+  """The system description: what the submitter says, and what the tape knows, which nobody may contradict."""
+  hardware, submitter = first['hardware'], first['submitter']
+  nodes = hardware['process_count']
+  accelerated = hardware['platform'] != 'cpu'
+  known = {
+      'submitter': submitter['organization'], 'division': first['division'], 'status': STATUS[submitter['status']],
+      'number_of_nodes': str(nodes), 'host_processor_model_name': hardware['host'],
+      'accelerators_per_node': str(hardware['device_count'] // nodes if accelerated else 0),
+      'accelerator_model_name': hardware['device_kind'] if accelerated else '',
+      'framework': f'JAX {first["versions"]["jax"]}',
+      'other_software_stack': ', '.join(f'{name} {version}' for name, version in first['versions'].items())}
+  unknown = sorted(set(given) - set(FIELDS))
+  if unknown:
+    raise Problem(f'--system: {", ".join(unknown)} are no fields of a system description; they are {", ".join(FIELDS)}')
+  own = {'number_of_nodes', 'accelerators_per_node'} if nodes > 1 else set()  # processes are not always nodes
+  for name, value in given.items():
+    if not isinstance(value, str):
+      raise Problem(f'--system: {name} is {value!r:.40}; every field is a string')
+    if name in known and name not in own and value != known[name]:
+      raise Problem(f'--system: {name} is {value!r:.60}, but the tapes say {known[name]!r}; leave it out')
+  name = submitter['hardware'] or f'{hardware["device_count"]}x{hardware["device_kind"]}'
+  described = {**dict.fromkeys(FIELDS, ''), 'system_name': name, **known, **given}
+  notes = (described['sw_notes'], 'A fixture: made up, nothing was trained.' if first.get('fixture') else '')
+  return {**described, 'sw_notes': ' '.join(filter(None, (*notes, record.NOTICE)))}
+
+
+def files(runs: list, given: dict) -> dict[str, str]:
+  """Path -> text of the package of some runs, (name, events) each, in order.
+
+  Args:
+    given: fields of the system description that the submitter gave.
+
+  Raises:
+    Problem: why there is no such package of these runs.
+  """
+  first = next(events[0] for _, events in runs if events)
+  if first['benchmark'] not in BENCHMARKS:
+    raise Problem(f'MLPerf Training has no benchmark {first["benchmark"]}: only {", ".join(BENCHMARKS)} is packed')
+  benchmark, count = BENCHMARKS[first['benchmark']]
+  if len(runs) < count:
+    raise Problem(f'a result of {benchmark} is {count} runs, and these are {len(runs)}')
+  described = system(first, given)
+  organisation, name = slug(described['submitter']), slug(described['system_name'])
+  chosen = window(runs, count)
+  home = f'{organisation}/benchmarks/{benchmark}'
+  at, code = f'{home}/{name}', f'{home}/implementations/{IMPLEMENTATION}'
+  made = {f'{organisation}/systems/{name}.json': json.dumps(described, indent=1) + '\n'}
+  for number, (_, events) in enumerate(chosen):
+    made[f'{organisation}/results/{name}/{benchmark}/result_{number}.txt'] = mlperf.text(events)
+  script = SCRIPT.format(notice=record.NOTICE)
+  made |= {
+      f'{code}/README.md': _implementation(first),
+      f'{at}/{name}_{IMPLEMENTATION}.json': json.dumps(
+          {'notice': record.NOTICE, 'implementation': IMPLEMENTATION, 'git_commit': first['git_commit'],
+           'config': audit_header.parse_config(first['config']), 'hyperparameters': first['hyperparameters']},
+          indent=1) + '\n',
+      f'{at}/README.md': _readme(chosen, runs, benchmark),
+      f'{at}/setup.sh': script + _setup(first),
+      f'{at}/init_datasets.sh': script + 'references/resnet_imagenet/download_dataset.sh "$@"\n'
+                                         'references/resnet_imagenet/verify_dataset.sh\n',
+      f'{at}/run_and_time.sh': script + _command(first)}
+  return made
+
+
+def _implementation(first: dict) -> str:
+  return (f'# Daybreak\n\n{record.NOTICE}\n\nThe code is that of commit `{first["git_commit"]}` of the repository that '
+          'this package was made in: `references/resnet_imagenet`, `training`, `input_pipelines`, `scoring`.\n')
+
+
+def _readme(chosen: list, runs: list, benchmark: str) -> str:
+  first = next(events[0] for _, events in chosen if events)
+  made_up = '**A fixture: these runs were made up to test the packaging; nothing was trained.**\n\n'
+  lines = [f'| `result_{n}.txt` | `{name}` | {events[0]["seed"] if events else "failed"} |'
+           for n, (name, events) in enumerate(chosen)]
+  return (f'# {benchmark}, {len(chosen)} runs of {len(runs)}\n\n{record.NOTICE}\n\n'
+          f'{made_up if first.get("fixture") else ""}'
+          'Of more runs the consecutive ones with the median score are taken (training_rules.adoc, "Scoring").\n\n'
+          '| log | run | seed |\n|---|---|---|\n' + '\n'.join(lines) + '\n\n'
+          f'`setup.sh`, `init_datasets.sh` and `run_and_time.sh` begin in a checkout of commit '
+          f'`{first["git_commit"]}`.\n')
+
+
+def _setup(first: dict) -> str:
+  packages = [f'{name}=={version}' for name, version in first['versions'].items()
+              if name not in ('python', 'daybreak') and version != 'not installed']
+  return f"pip install -e '.[data]' {' '.join(map(shlex.quote, packages))}\n"
+
+
+def _command(first: dict) -> str:
+  """The command of a run of its own, into a workdir that the caller names."""
+  words = [w for w in first['command']
+           if not w.startswith(('--workdir=', '--runs=', '--data_dir=', '--checkpoint_dir=', '--config.seed='))]
+  return ('python -m launchers.train ' + ' '.join(map(shlex.quote, words))
+          + ' --workdir="${WORKDIR:?name a folder}" --config.seed="${SEED:?name a seed}" "$@"\n')

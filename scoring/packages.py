@@ -1,0 +1,169 @@
+"""A set of runs as a submission that anybody can review: raw tapes, and everything that follows from them.
+
+  DIR/submission.json     what the submitter says: author, and what no tape knows of the machine
+  DIR/runs/               the ledger and every run's tape, as they were; beside them the records derived from them
+  DIR/dawnbench/          the boards of DAWNBench that apply, where the target was reached
+  DIR/mlperf/             a package in MLPerf Training's layout, where the benchmark is one of MLPerf's
+  DIR/README.md, DIR/manifest.json    what is in it; sha256 of every other file
+
+Everything but `submission.json`, the ledger, the tapes and what inference left is a function of these (`derived`), so
+that a review can make it again and compare bytes.
+"""
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+
+from scoring import audit_set, clocks, dawnbench, dawnbench_inference, inference, ledger, mlperf, mlperf_package, record
+from scoring import tape as tapes
+from scoring.problem import Problem
+
+FORMAT = 1
+MEASURED = '*/inference/*/dawnbench/**/*'  # what launchers.infer leaves
+SAID = {'author': str, 'author_email': str, 'system': dict}
+
+
+def raw(runs_dir: Path) -> list[str]:
+  """Paths, relative to a set of runs, of what is kept as it is: ledger, tapes, and what inference left."""
+  runs = [runs_dir / name for name in _runs(runs_dir)]
+  files = [runs_dir / 'ledger.jsonl', *(run / 'tape.jsonl' for run in runs)]
+  files += [path for run in runs for path in sorted(run.glob(MEASURED.removeprefix('*/')))]
+  return [path.relative_to(runs_dir).as_posix() for path in files if path.is_file()]
+
+
+def _runs(runs_dir: Path) -> list[str]:
+  return sorted(p.name for p in runs_dir.iterdir() if p.is_dir() and audit_set.RUN.fullmatch(p.name))
+
+
+def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
+  """(path -> text of every file that follows from a set of runs and from what the submitter says; what was left out).
+
+  Raises:
+    Problem: ledger or tapes cannot be read, or say what cannot be.
+  """
+  runs = [(name, tapes.read(runs_dir / name) if (runs_dir / name / 'tape.jsonl').is_file() else [])
+          for name in _runs(runs_dir)]
+  if not any(events for _, events in runs):
+    raise Problem(f'{runs_dir}: holds no tape; a submission is a set of runs (launchers.train --runs=N)')
+  author = {key: said[key] for key in ('author', 'author_email')}
+  summary = ledger.summary(runs_dir)
+  made = {'runs/summary.json': ledger.text(summary)}
+  for name, events in runs:
+    if events:
+      made[f'runs/{name}/record.json'] = json.dumps(record.record(events), indent=1, allow_nan=False) + '\n'
+      made[f'runs/{name}/result_0.txt'] = mlperf.text(events)
+  left_out = []
+  for make in (lambda: _dawnbench(runs, author), lambda: {
+      f'mlperf/{path}': text for path, text in mlperf_package.files(runs, said['system']).items()}):
+    try:
+      made |= make()
+    except Problem as reason:
+      left_out.append(str(reason))
+  made |= _inference(runs_dir, author)
+  made['README.md'] = _readme(runs, summary, left_out)
+  return made, left_out
+
+
+def _dawnbench(runs: list, author: dict) -> dict[str, str]:
+  """The entry of one run; DAWNBench's boards for time and for cost read the same pair of files.
+
+  The board takes one run. It is not the fastest: of the runs that have an entry it is the one with the median time, of
+  two in the middle the slower, and the entry says of how many.
+  """
+  entries, reason = [], None
+  for name, events in runs:
+    try:
+      seconds = clocks.seconds(events, clocks.DAWNBENCH) if events else None
+      entries.append((seconds, name, events[0]['benchmark'], dawnbench.entry(events, **author)))
+    except Problem as problem:
+      reason = problem
+    except IndexError:
+      pass  # an empty tape: a run that failed
+  if not entries:
+    raise Problem(f'dawnbench: {reason}')
+  # a tape may have another target than the board, and so no seconds to it
+  entries.sort(key=lambda entry: (entry[0] is None, entry[0], entry[1]))
+  _, name, benchmark, (stem, made, table) = entries[len(entries) // 2]
+  made['misc']['run_set'] = {'runs': len(runs), 'with_entry': len(entries), 'chosen': name, 'by': 'median time'}
+  folder = f'dawnbench/{dawnbench.BOARDS[benchmark].folder}/train'
+  return {f'{folder}/{stem}.json': json.dumps(made, indent=2) + '\n', f'{folder}/{stem}.tsv': table}
+
+
+def _inference(runs_dir: Path, author: dict) -> dict[str, str]:
+  """The entry for DAWNBench's boards of latency and cost of inference: of the runs that have one, the median latency's.
+
+  Derived from the tapes and LoadGen's logs in RUN/inference/*/dawnbench.
+  """
+  entries, tried = [], sorted(runs_dir.glob(MEASURED.removesuffix('/**/*')))
+  for folder in tried:
+    made = inference.make(folder)
+    with contextlib.suppress(Problem):
+      entries.append((made['latency_ms']['mean'], folder.parts[-4], made['benchmark'],
+                      dawnbench_inference.entry(made, **author)))
+  if not entries:
+    return {}
+  _, name, benchmark, (stem, told) = sorted(entries, key=lambda entry: entry[:2])[len(entries) // 2]
+  told['misc']['run_set'] = {'runs': len(tried), 'with_entry': len(entries), 'chosen': name, 'by': 'median latency'}
+  return {f'dawnbench/{dawnbench.BOARDS[benchmark].folder}/inference/{stem}.json': json.dumps(told, indent=2) + '\n'}
+
+
+def _readme(runs: list, summary: dict, left_out: list[str]) -> str:
+  first = next(events[0] for _, events in runs if events)
+  made_up = '**A fixture: made up to test the packaging; nothing was trained.**\n\n' if first.get('fixture') else ''
+  machine = f"{first['hardware']['device_count']} x {first['hardware']['device_kind']} ({first['hardware']['host']})"
+  missing = ''.join(f'- {reason}\n' for reason in left_out)
+  return (f'# {first["benchmark"]}: {first["model"]}, {len(runs)} runs on {machine}\n\n{record.NOTICE}\n\n{made_up}'
+          f'```\n{ledger.table(summary)}\n```\n\n' + (f'Not in it:\n\n{missing}\n' if missing else '')
+          + 'Review it with Daybreak: `python -m launchers.score --check=DIR`.\n')
+
+
+def read_system(path: str | None) -> dict:
+  """The fields of a system description in a JSON file; none without one; raises Problem where it is none."""
+  if not path:
+    return {}
+  try:
+    fields = json.loads(Path(path).read_text(encoding='utf-8'))
+    if not isinstance(fields, dict):
+      raise ValueError('is no object')
+    return fields
+  except (OSError, ValueError, RecursionError) as error:
+    raise Problem(f'--system={path}: cannot be read ({error}); name a JSON file of fields and strings') from None
+
+
+def manifest(contents: dict[str, bytes]) -> str:
+  """The text of manifest.json: the sha256 of every other file."""
+  sums = {path: hashlib.sha256(content).hexdigest() for path, content in sorted(contents.items())}
+  return json.dumps({'notice': record.NOTICE, 'format': FORMAT, 'files': sums}, indent=1) + '\n'
+
+
+def write(runs_dir, directory, *, author: str = '', author_email: str = '', system: dict | None = None) -> list[str]:
+  """Writes the submission of a set of runs, whole or not at all; what was left out of it, and why.
+
+  Raises:
+    Problem: a review of the runs finds something, the directory is there already, or it cannot be written.
+  """
+  runs_dir, directory = Path(runs_dir), Path(directory)
+  ledger.read(runs_dir)
+  if found := audit_set.findings(runs_dir):
+    raise Problem(f'{runs_dir / found[0]} ({len(found)} findings; launchers.score --check={runs_dir} lists them)')
+  if directory.exists():
+    raise Problem(f'--submission={directory}: is there already; name a folder that is not')
+  said = {'author': author, 'author_email': author_email, 'system': system or {}}
+  made, left_out = derived(runs_dir, said)
+  contents = {path: text.encode('utf-8') for path, text in made.items()}
+  contents['submission.json'] = (json.dumps({'notice': record.NOTICE, **said}, indent=1) + '\n').encode('utf-8')
+  part = directory.with_name(directory.name + '.part')
+  try:
+    contents |= {f'runs/{path}': (runs_dir / path).read_bytes() for path in raw(runs_dir)}
+    contents['manifest.json'] = manifest(contents).encode('utf-8')
+    shutil.rmtree(part, ignore_errors=True)
+    for path, content in contents.items():
+      (part / path).parent.mkdir(parents=True, exist_ok=True)
+      (part / path).write_bytes(content)
+    os.replace(part, directory)
+  except OSError as error:
+    shutil.rmtree(part, ignore_errors=True)
+    raise Problem(f'--submission={directory}: cannot write ({error.strerror}); name another folder') from None
+  return left_out

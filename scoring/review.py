@@ -1,0 +1,204 @@
+"""A mechanical review of a submission, anybody's: each finding is one line that names the file and what is wrong.
+
+`review` takes what `scoring.packages` writes, a set of runs, a single run, a folder of these such as results/, or a
+tree of DAWNBench entries. Whatever the files hold, it never raises. Hashes in a manifest only show what was changed
+after it was made, so nothing rests on them: every number is derived again from its tape.
+"""
+import hashlib
+import json
+import math
+import os
+from pathlib import Path
+
+from scoring import audit, audit_set, dawnbench, ledger, mlperf, packages, record
+from scoring import tape as tapes
+from scoring.dawnbench import Report
+
+
+def review(root) -> Report:
+  """Everything that is wrong with what lies in `root`; `entries` counts runs, or entries of a DAWNBench tree."""
+  root = Path(root)
+  if (root / 'manifest.json').exists() or (root / 'submission.json').exists():
+    return package(root)
+  if (root / 'ledger.jsonl').exists():
+    return run_set(root)
+  if (root / 'tape.jsonl').exists():
+    return run(root)
+  report, folders = Report(), sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+  inside = [p for p in folders if any((p / name).exists() for name in ('manifest.json', 'ledger.jsonl', 'tape.jsonl'))]
+  if not inside:
+    return dawnbench.check_tree(root)
+  for folder in inside:
+    _add(report, review(folder), f'{folder.name}/')
+  return report
+
+
+def _add(report: Report, other: Report, prefix: str):
+  report.entries += other.entries
+  report.problems += [prefix + line for line in other.problems]
+  report.warnings += [prefix + line for line in other.warnings]
+
+
+def _fixture(events, report: Report, name: str):
+  if events and events[0].get('fixture'):
+    report.warnings.append(f'{name}: is a fixture, made up: nothing was trained')
+
+
+def run(root: Path) -> Report:
+  """A single run: its tape, and what stands beside it."""
+  report = Report(entries=1)
+  try:
+    events = tapes.read(root)
+  except audit.BROKEN as error:
+    return Report(1, [f'tape.jsonl: {error}'])
+  found = audit.findings(events) or audit.guarded(audit.board_findings, events)
+  report.problems += [f'tape.jsonl: {line}' for line in found]
+  _fixture(events, report, 'tape.jsonl')
+  if not audit.malformed(events):
+    report.problems += audit.guarded(_records, root, events)
+  return report
+
+
+def _records(root: Path, events) -> list[str]:
+  """Findings on the records in the folder of a run, as far as they are there."""
+  made = {'record.json': json.dumps(record.record(events), indent=1, allow_nan=False) + '\n',
+          'result_0.txt': mlperf.text(events)}
+  return [line for name, text in made.items() if (root / name).exists() for line in different(root, name, text)]
+
+
+def run_set(root: Path, derived: bool = True) -> Report:
+  """A set of runs as the launcher leaves it: ledger, tapes, and, where `derived`, summary and the records there are."""
+  report = Report(problems=audit_set.findings(root))
+  for path in sorted(p for p in root.iterdir() if p.is_dir() and audit_set.RUN.fullmatch(p.name)):
+    report.entries += 1
+    try:
+      events = tapes.read(path)
+    except audit.BROKEN:
+      continue
+    _fixture(events, report, f'{path.name}/tape.jsonl')
+    if derived and events and not audit.malformed(events):
+      report.problems += [f'{path.name}/{line}' for line in audit.guarded(_records, path, events)]
+  if not derived:
+    return report
+  if (root / 'summary.json').exists():
+    report.problems += audit.guarded(_summary, root)
+  else:
+    report.problems.append('summary.json: is missing; launchers.score --workdir writes it')
+  return report
+
+
+def _summary(root: Path) -> list[str]:
+  return different(root, 'summary.json', ledger.text(ledger.summary(root)))
+
+
+def package(root: Path) -> Report:
+  """A submission: every file is there, nothing else is, and all that is derived is what its tapes say."""
+  report = Report()
+  there, broken = _files(root)
+  report.problems += broken
+  runs = root / 'runs'
+  if not (runs / 'ledger.jsonl').is_file():
+    report.problems.append('runs/ledger.jsonl: is missing; nothing can be derived without it')
+    return report
+  _add(report, run_set(runs, derived=False), 'runs/')
+  said, lines = _said(root)
+  report.problems += lines
+  made = {}
+  if said is not None:
+    try:
+      made, _ = packages.derived(runs, said)
+    except audit.BROKEN as error:
+      report.problems.append(f'runs: nothing can be derived from them: {error}')
+  expected = {*made, 'submission.json', 'manifest.json', *(f'runs/{path}' for path in packages.raw(runs))}
+  for path in sorted(expected - there.keys()):
+    report.problems.append(f'{shown(path)}: is missing')
+  for path in sorted(there.keys() - expected) if made else ():
+    report.problems.append(f'{shown(path)}: belongs to no submission, or follows from no tape here')
+  for path in sorted(made.keys() & there.keys()):
+    report.problems += different(root, path, made[path])
+  report.problems += audit.guarded(_manifest, root, there)
+  if (root / 'dawnbench').is_dir():
+    tree = dawnbench.check_tree(root / 'dawnbench')
+    report.problems += [f'dawnbench/{line}' for line in tree.problems]
+    report.warnings += [f'dawnbench/{line}' for line in tree.warnings]
+  return report
+
+
+def shown(path: str) -> str:
+  """A path as it can be printed: it may hold line breaks and bytes that are no text."""
+  return path.encode('unicode_escape').decode('ascii')
+
+
+def _files(root: Path) -> tuple[dict[str, Path], list[str]]:
+  """(every file below `root` by its relative path, what is neither file nor folder)."""
+  there, broken = {}, []
+  for at, folders, files in os.walk(root):
+    for name in folders + files:
+      path = Path(at, name)
+      relative = path.relative_to(root).as_posix()
+      if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        broken.append(f'{shown(relative)}: is a link or no plain file; put the file itself there')
+      elif path.is_file():
+        there[relative] = path
+  return there, broken
+
+
+def _said(root: Path) -> tuple[dict | None, list[str]]:
+  """(what the submitter says, what is wrong with it)."""
+  try:
+    said = json.loads((root / 'submission.json').read_text(encoding='utf-8'))
+    if set(said) != {'notice', *packages.SAID} or said['notice'] != record.NOTICE or not all(
+        isinstance(said[name], kind) for name, kind in packages.SAID.items()):
+      return None, [f'submission.json: must hold the notice, {", ".join(packages.SAID)}, and nothing else']
+    return said, []
+  except (OSError, ValueError, TypeError, RecursionError) as error:
+    return None, [f'submission.json: cannot be read: {" ".join(str(error).split())}']
+
+
+def _manifest(root: Path, there: dict[str, Path]):
+  """What was changed, added or taken away since the manifest was made."""
+  listed = json.loads((root / 'manifest.json').read_text(encoding='utf-8'))['files']
+  for path, digest in listed.items():
+    if path not in there:
+      yield f'{shown(path)}: is in manifest.json, but not there'
+    elif hashlib.sha256(there[path].read_bytes()).hexdigest() != digest:
+      yield f'{shown(path)}: is not the file that manifest.json was made with'
+  for path in sorted(there.keys() - listed.keys() - {'manifest.json'}):
+    yield f'{shown(path)}: is not in manifest.json'
+  text = packages.manifest({path: file.read_bytes() for path, file in there.items() if path != 'manifest.json'})
+  if listed.keys() == there.keys() - {'manifest.json'}:
+    yield from different(root, 'manifest.json', text)
+
+
+def different(root: Path, name: str, right: str) -> list[str]:
+  """One line if a file is not what follows from the tapes, with the first line in which it differs; else nothing.
+
+  Statistics go through scipy, whose last digits may differ between versions: in summary.json alone they may here too.
+  """
+  try:
+    text = (root / name).read_bytes().decode('utf-8')
+  except (OSError, ValueError) as error:
+    return [f'{shown(name)}: cannot be read: {error}']
+  if text == right:
+    return []
+  if Path(name).name == 'summary.json':
+    try:
+      if close(json.loads(text), json.loads(right)):
+        return []
+    except (ValueError, RecursionError) as error:
+      return [f'{shown(name)}: is no JSON: {error}']
+  ours, theirs = right.split('\n'), text.split('\n')
+  at = next((n for n, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
+  found = [lines[at].strip()[:120] if at < len(lines) else 'nothing' for lines in (theirs, ours)]
+  return [f'{shown(name)}: line {at + 1} is {found[0]!r}, but from the tapes follows {found[1]!r}']
+
+
+def close(one, other) -> bool:
+  """Whether two JSON values are the same but for the last digits of floats."""
+  if isinstance(one, dict) and isinstance(other, dict):
+    return list(one) == list(other) and all(close(one[key], other[key]) for key in one)
+  if isinstance(one, list) and isinstance(other, list):
+    return len(one) == len(other) and all(map(close, one, other))
+  if isinstance(one, float) and isinstance(other, float):
+    return math.isclose(one, other, rel_tol=1e-9)
+  return type(one) is type(other) and one == other

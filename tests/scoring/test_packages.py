@@ -1,0 +1,246 @@
+"""Submissions: MLCommons' own package checker passes them, every board that applies is there, none is half written."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from scoring import dawnbench, inference, ledger, mlperf_package, packages, review
+from scoring import tape as tapes
+from scoring.problem import Problem
+from tests import made_inference, made_sets
+from tests.tapes import Story
+
+DIGITS = tapes.ROOT / 'results' / 'digits_2core_epyc'
+
+
+@pytest.fixture(scope='module')
+def sets(tmp_path_factory):
+  """Made-up sets of runs by name."""
+  folder = tmp_path_factory.mktemp('sets')
+  return {'cifar10': made_sets.cifar10(folder / 'cifar10'), 'resnet': made_sets.resnet(folder / 'resnet'),
+          'seven': made_sets.resnet(folder / 'seven', runs=7)}
+
+
+def checked(organisation) -> tuple[bool, str]:
+  """(whether MLCommons' package checker ends in SUCCESS, what it printed); it exits with 0 either way."""
+  done = subprocess.run(
+      [sys.executable, '-m', 'mlperf_logging.package_checker', str(organisation), 'training', mlperf_package.RULESET,
+       '--log_output', str(organisation.parent / 'checker.log')], capture_output=True, text=True)
+  said = done.stdout + done.stderr
+  assert ('PACKAGE CHECKER FOUND NO ERRORS' in said) != ('PACKAGE CHECKER FOUND ERRORS' in said), said
+  return 'PACKAGE CHECKER FOUND NO ERRORS, SUCCESS' in said, said
+
+
+@pytest.fixture
+def mlperf(sets, tmp_path):
+  """The folder of the organisation in the MLPerf package of five made-up ResNet runs."""
+  packages.write(sets['resnet'], tmp_path / 'package')
+  return tmp_path / 'package' / 'mlperf' / 'Daybreak'
+
+
+def test_mlcommons_package_checker_passes_five_resnet_runs(mlperf):
+  passed, said = checked(mlperf)
+  assert passed, said
+  assert 'RCP Test Passed: RCP found' in said and 'System description checker passed' in said
+  assert said.count('Running compliance on file') == 5 and 'ERROR - ' not in said
+
+
+def _result(mlperf, number):
+  return next(mlperf.glob(f'results/*/resnet/result_{number}.txt'))
+
+
+WRONG = {
+    'four runs': lambda root: _result(root, 4).unlink(),
+    'the same seed twice': lambda root: shutil.copyfile(_result(root, 3), _result(root, 4)),
+    'converges too fast': lambda root: [path.write_text(path.read_text().replace('"epoch_num": 3', '"epoch_num": 2'))
+                                        for path in root.glob('results/*/resnet/*.txt')],
+    'two below the target': lambda root: [_result(root, n).write_text(
+        _result(root, n).read_text().replace('"value": 0.759', '"value": 0.749')) for n in (0, 1)],
+    'no cooling': lambda root: [path.write_text(path.read_text().replace('"cooling"', '"heating"'))
+                                for path in root.glob('systems/*.json')],
+}
+
+
+@pytest.mark.parametrize('wrong', WRONG)
+def test_mlcommons_package_checker_fails_what_is_wrong(mlperf, wrong):
+  WRONG[wrong](mlperf)
+  assert not checked(mlperf)[0]
+
+
+def test_the_package_says_that_it_is_no_official_result_and_a_fixture(mlperf):
+  for path in mlperf.rglob('*'):
+    if path.is_file():
+      assert 'ot an official MLPerf result' in path.read_text(), path
+  for path in (*mlperf.glob('systems/*.json'), next(mlperf.glob('benchmarks/resnet/8*/README.md')),
+               mlperf.parents[1] / 'README.md'):
+    assert 'A fixture' in path.read_text().replace('**', ''), path
+
+
+def test_scripts_of_the_package_are_shell_and_run_the_command_of_the_tapes(mlperf):
+  scripts = sorted(mlperf.rglob('*.sh'))
+  assert [p.name for p in scripts] == ['init_datasets.sh', 'run_and_time.sh', 'setup.sh']
+  for script in scripts:
+    subprocess.run(['bash', '-n', script], check=True)
+  done = subprocess.run(['bash', scripts[1]], capture_output=True, text=True)
+  assert done.returncode and 'WORKDIR: name a folder' in done.stderr
+  assert f'--config={made_sets.RESNET} --workdir="${{WORKDIR' in scripts[1].read_text()
+
+
+def test_of_more_runs_the_window_with_the_median_score_is_taken():
+  def run(seconds):
+    story = Story().set_up().point('run_start', step=0)
+    return story.train(seconds).eval(0.0, 0.95 if seconds < 1000 else 0.5).finish().events
+  runs = [(f'run_{n:03d}', run(seconds)) for n, seconds in enumerate([10, 20, 30, 40, 90, 80, 70])]
+  assert [name for name, _ in mlperf_package.window(runs, 5)] == ['run_001', 'run_002', 'run_003', 'run_004', 'run_005']
+  # scores 30, 50, 63.3: olympic means of the windows; with failures some are infinite
+  runs[6] = ('run_006', [])
+  assert [name for name, _ in mlperf_package.window(runs, 5)][0] == 'run_001'
+  runs[2], runs[3] = ('run_002', []), ('run_003', run(2000))
+  with pytest.raises(Problem, match='no result'):
+    mlperf_package.window(runs, 5)
+
+
+def test_a_package_of_seven_runs_holds_five_logs_and_all_tapes(sets, tmp_path):
+  packages.write(sets['seven'], tmp_path / 'package')
+  assert len(list((tmp_path / 'package').glob('mlperf/*/results/*/resnet/*.txt'))) == 5
+  assert len(list((tmp_path / 'package').glob('runs/*/tape.jsonl'))) == 7
+  assert 'Of more runs' in next((tmp_path / 'package').glob('mlperf/*/benchmarks/resnet/*/README.md')).read_text()
+
+
+def test_what_the_submitter_says_of_the_machine_is_kept_and_may_not_contradict_the_tapes(sets, tmp_path):
+  packages.write(sets['resnet'], tmp_path / 'package', system={'cooling': 'air', 'system_name': 'my box'})
+  described = json.loads(next((tmp_path / 'package').glob('mlperf/*/systems/my-box.json')).read_text())
+  assert described['cooling'] == 'air' and described['accelerators_per_node'] == '8'
+  assert review.review(tmp_path / 'package').problems == []
+  for given, words in (({'accelerators_per_node': '4'}, 'the tapes say'), ({'colour': 'red'}, 'no fields'),
+                       ({'cooling': 1}, 'is a string')):
+    left_out = packages.write(sets['resnet'], tmp_path / f'other {words}', system=given)
+    assert any(words in reason for reason in left_out)
+    assert not (tmp_path / f'other {words}' / 'mlperf').exists()
+
+
+def test_the_entry_for_dawnbench_is_of_the_run_with_the_median_time(sets, tmp_path):
+  left_out = packages.write(sets['cifar10'], tmp_path / 'package')
+  assert len(left_out) == 1 and 'MLPerf' in left_out[0]
+  tree = tmp_path / 'package' / 'dawnbench'
+  report = dawnbench.check_tree(tree)
+  assert (report.entries, report.problems) == (1, [])
+  told = json.loads(next(tree.glob('CIFAR10/train/*.json')).read_text())['misc']['run_set']
+  assert told == {'runs': 5, 'with_entry': 4, 'chosen': 'run_003', 'by': 'median time'}  # each is slower than the last
+
+
+def test_entries_of_inference_are_derived_again_and_reviewed(sets, tmp_path):
+  runs = tmp_path / 'runs'
+  shutil.copytree(sets['cifar10'], runs)
+  for name, accuracy in (('run_000', 0.94), ('run_001', 0.95), ('run_002', 0.93)):
+    folder = made_inference.dawnbench(runs / name, tapes.read(runs / name)[0], accuracy=accuracy)
+  (folder.with_name('dawnbench.part')).mkdir()
+  packages.write(runs, tmp_path / 'package')
+  entry = next((tmp_path / 'package' / 'dawnbench' / 'CIFAR10' / 'inference').glob('*.json'))
+  told = json.loads(entry.read_text())
+  latencies = sorted((inference.make(runs / name / folder.relative_to(runs / 'run_002'))['latency_ms']['mean'], name)
+                     for name in ('run_000', 'run_001'))
+  assert (told['latency'], told['misc']['run_set']['chosen']) == latencies[1], 'of two the slower'
+  assert told['misc']['run_set'] | {'chosen': ''} == {'runs': 3, 'with_entry': 2, 'chosen': '', 'by': 'median latency'}
+  assert review.review(tmp_path / 'package').problems == []
+  entry.write_text(json.dumps({**told, 'latency': 0.5}, indent=2))
+  assert any(entry.name in line for line in review.review(tmp_path / 'package').problems)
+  log = tmp_path / 'package' / 'runs' / 'run_000' / folder.relative_to(runs / 'run_002') / 'mlperf_log_detail.txt'
+  log.write_text(log.read_text().replace('"is_error": false', '"is_error": true', 1))
+  assert len(review.review(tmp_path / 'package').problems) > 1, 'a log that was changed shows'
+
+
+def test_a_set_with_a_failed_run_has_a_submission_that_says_so(sets, tmp_path):
+  runs = tmp_path / 'cifar10'
+  shutil.copytree(sets['cifar10'], runs)
+  (runs / 'run_001' / 'tape.jsonl').write_text('')
+  lines = [json.loads(line) for line in (runs / 'ledger.jsonl').read_text().splitlines()]
+  lines[3]['exit_status'] = 1
+  (runs / 'ledger.jsonl').write_text(''.join(json.dumps(line) + '\n' for line in lines))
+  packages.write(runs, tmp_path / 'package')
+  assert review.review(tmp_path / 'package').problems == []
+  assert '3 of 5 runs reached the target' in (tmp_path / 'package' / 'README.md').read_text()
+
+
+def test_runs_with_a_finding_have_no_submission(sets, tmp_path):
+  shutil.copytree(sets['cifar10'], tmp_path / 'cifar10')
+  shutil.rmtree(tmp_path / 'cifar10' / 'run_002')
+  with pytest.raises(Problem, match='run_002: is missing'):
+    packages.write(tmp_path / 'cifar10', tmp_path / 'package')
+  assert os.listdir(tmp_path) == ['cifar10']
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path):
+  (tmp_path / 'package').mkdir()
+  with pytest.raises(Problem, match='is there already'):
+    packages.write(DIGITS, tmp_path / 'package')
+  assert os.listdir(tmp_path / 'package') == []
+
+
+def test_a_folder_below_a_file_cannot_be_written(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(Problem, match='cannot write'):
+    packages.write(DIGITS, tmp_path / 'file' / 'package')
+
+
+def test_other_things_to_review(sets, tmp_path):
+  assert review.review(sets['cifar10']).problems == []
+  assert review.review(tapes.ROOT / 'results').entries >= 26
+  (tmp_path / 'x').mkdir()
+  assert 'holds no entry' in review.review(tmp_path).problems[0]
+  assert 'cannot be read' in review.review(tmp_path / 'missing').problems[0]
+  shutil.copytree(sets['cifar10'], tmp_path / 'cifar10')
+  text = (tmp_path / 'cifar10' / 'summary.json').read_text()
+  (tmp_path / 'cifar10' / 'summary.json').write_text(text.replace('"n": 5', '"n": 4'))
+  assert review.review(tmp_path).problems[0].startswith('cifar10/summary.json: line 3')
+
+
+NO_JAX = """
+import sys
+class Refuse:
+  def find_spec(self, name, path=None, target=None):
+    if name.split('.')[0] in ('jax', 'jaxlib', 'numpy', 'flax', 'optax', 'absl'):
+      raise ImportError(name)
+sys.meta_path.insert(0, Refuse())
+import pkgutil, scoring
+for module in pkgutil.iter_modules(scoring.__path__):
+  __import__(f'scoring.{module.name}')
+from scoring import review
+print(review.review(sys.argv[1]).problems)
+"""
+
+
+def test_a_review_needs_no_jax():
+  # statistics need scipy, which needs numpy: a single run has none of them
+  done = subprocess.run([sys.executable, '-c', NO_JAX, 'results/squad_tiny_2core_epyc'], cwd=tapes.ROOT,
+                        capture_output=True, text=True)
+  assert (done.returncode, done.stdout) == (0, '[]\n'), done.stderr
+
+
+def score(*arguments):
+  return subprocess.run([sys.executable, '-m', 'launchers.score', *map(str, arguments)], cwd=tapes.ROOT,
+                        capture_output=True, text=True)
+
+
+def test_the_command_writes_and_checks_a_submission(tmp_path):
+  done = score(f'--workdir={DIGITS}', f'--submission={tmp_path / "package"}')
+  assert done.returncode == 0 and done.stdout.endswith('20 entries, 0 problems, 0 warnings\n'), done.stderr
+  assert score(f'--check={tmp_path / "package"}').returncode == 0
+  path = tmp_path / 'package' / 'runs' / ledger.run_name(3) / 'record.json'
+  path.write_text(path.read_text().replace('"seed": 3', '"seed": 4'))
+  done = score(f'--check={tmp_path / "package"}')
+  assert done.returncode == 1 and 'problem: runs/run_003/record.json: line ' in done.stdout
+
+
+@pytest.mark.parametrize('arguments, words', [
+    (['--workdir=results/squad_tiny_2core_epyc', '--submission=x'], 'cannot read the ledger'),
+    (['--submission=x'], 'give one of'), (['--workdir=x', '--check=x'], 'give one of'),
+    ([f'--workdir={DIGITS}', '--submission=x', '--system=nothing.json'], '--system=nothing.json: cannot be read'),
+    (['--check=results', '--submission=x'], 'goes with --workdir')])
+def test_wrong_flags_are_told_in_one_line(arguments, words):
+  done = score(*arguments)
+  assert done.returncode in (1, 2) and words in done.stderr and done.stderr.count('\n') == 1
+  assert not (tapes.ROOT / 'x').exists()
