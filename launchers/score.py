@@ -2,6 +2,8 @@
 
   python -m launchers.score --workdir=runs/digits     one run, or a set of runs made with --runs
   python -m launchers.score --check=DIR               reviews a tree of DAWNBench entries, anybody's
+  python -m launchers.score --workdir=DIR --page      writes a web page of the run, the set, or of all below DIR
+  python -m launchers.score --workdir=DIR --page --watch   serves it on this machine, and follows runs that go on
 
 Exit status: 0 target reached (for a set: all runs are there), 1 error, 2 wrong flag, 3 target not reached.
 """
@@ -16,6 +18,10 @@ from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('workdir', None, 'folder of a run, or of a set of runs')
+flags.DEFINE_bool('page', False, 'write a web page, of everything at or below --workdir, instead of records')
+flags.DEFINE_string('output', None, 'folder for the page; default: WORKDIR/page')
+flags.DEFINE_bool('watch', False, 'with --page: serve it on 127.0.0.1 and follow the runs until Ctrl-C; writes nothing')
+flags.DEFINE_integer('port', 8000, 'of --watch; 0 takes any that is free', lower_bound=0, upper_bound=65535)
 flags.DEFINE_string('check', None, 'folder of DAWNBench entries to review')
 flags.DEFINE_string('author', '', 'for a DAWNBench entry, where the tape names none')
 flags.DEFINE_string('author_email', '', 'for a DAWNBench entry, where the tape names none')
@@ -50,6 +56,20 @@ def score_set(runs_dir: Path) -> int:
   return command.ERROR if unfinished else 0
 
 
+def page(root: Path) -> int:
+  """Writes or serves the page of all runs at or below `root`; the exit status."""
+  from scoring.page import site, watch
+  if FLAGS.watch:
+    watch.serve(root, FLAGS.port, announce=lambda line: print(line, flush=True))
+    return 0
+  output = Path(FLAGS.output).expanduser() if FLAGS.output else root / 'page'
+  index, collection = site.write(root, output)
+  print(f'page      {index} shows {len(collection.rows)} entries; open it in a browser')
+  for problem in collection.problems.values():
+    command.fail(problem)
+  return command.ERROR if collection.problems else 0
+
+
 def check(root: Path) -> int:
   """Reviews a tree of DAWNBench entries; the exit status."""
   report = dawnbench.check_tree(root)
@@ -70,7 +90,13 @@ def main(argv: list[str], doc: str) -> int:
     return command.USAGE
   if FLAGS.check:
     return check(Path(FLAGS.check).expanduser())
+  lost = next((f'--{name}' for name in ('output', 'watch') if FLAGS[name].present and not FLAGS.page), None)
+  if lost or (FLAGS.watch and FLAGS.output):
+    command.fail(f'{lost} belongs to --page' if lost else '--watch writes nothing, and so takes no --output')
+    return command.USAGE
   workdir = Path(FLAGS.workdir).expanduser()
+  if FLAGS.page:
+    return page(workdir)
   return score_set(workdir) if (workdir / 'ledger.jsonl').exists() else score_run(workdir)
 
 

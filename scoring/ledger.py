@@ -57,13 +57,17 @@ def read(runs_dir) -> list[dict]:
     raise Problem(f'{path}: a line of the ledger is broken; restore the file from its original') from None
 
 
-def rows(runs_dir) -> list[dict]:
-  """What `statistics.summarize` takes, for every run that the ledger names or that lies beside it."""
+def names(runs_dir) -> list[str]:
+  """Every run that the ledger names or that lies beside it, in order, and those that a gap in the numbers betrays."""
   runs_dir = Path(runs_dir)
-  names = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
-  numbers = [n for n in map(_number, names) if n is not None]
-  # a set begins with run 0, and a gap in the numbers is a run that is missing
-  return [_row(runs_dir / run_name(n)) for n in range(max(numbers, default=-1) + 1)]
+  found = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
+  numbers = [n for n in map(_number, found) if n is not None]
+  return [run_name(n) for n in range(max(numbers, default=-1) + 1)]  # a set begins with run 0
+
+
+def rows(runs_dir) -> list[dict]:
+  """What `statistics.summarize` takes, for every run of `names`."""
+  return [_row(Path(runs_dir) / name) for name in names(runs_dir)]
 
 
 def _row(workdir: Path) -> dict:
