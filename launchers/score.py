@@ -85,6 +85,9 @@ def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
   command.parse(argv)
+  if FLAGS.page and not FLAGS.workdir:
+    command.fail('--page shows what lies in --workdir=DIR')
+    return command.USAGE
   if bool(FLAGS.workdir) == bool(FLAGS.check):
     command.fail('give either --workdir=RUN or --check=ENTRIES')
     return command.USAGE

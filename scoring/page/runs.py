@@ -102,7 +102,7 @@ def _at_least(value, target) -> bool:
 
 def _now(events) -> dict:
   """Where the tape ends: what a live view says of a run that goes on."""
-  step = next((e for e in reversed(events) if 'step' in e), {})
+  step = next((e for e in reversed(events) if e.get('epoch') is not None), {})
   loss = next((e['metrics'].get('loss') for e in reversed(events) if e['event'] == 'train' and 'metrics' in e), None)
   last = events[-1]
   doing = last['event'] + (' began' if last.get('edge') == 'start' else ' ended' if 'edge' in last else '')
