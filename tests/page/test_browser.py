@@ -35,7 +35,8 @@ def folder(tmp_path_factory):
     shutil.rmtree(root / 'runs' / 'page', ignore_errors=True)
     for name, values, header in [
         (HOSTILE, (0.9, 0.95), {'model': HOSTILE, 'config': f'name = {HOSTILE}\n'}),
-        ('priced', (0.8, 0.96), {'price': {'name': 'x', 'usd_per_hour': 36.0}, 'tricks': {'test_time_augmentation': 'x'}}),
+        ('priced', (0.8, 0.96), {'price': {'name': 'x', 'usd_per_hour': 36.0},
+                                 'tricks': {'test_time_augmentation': 'x'}}),
     ]:
       (root / 'runs' / name).mkdir()
       record_tape([{'accuracy': v} for v in values], path=root / 'runs' / name / 'tape.jsonl', **header)
@@ -44,8 +45,9 @@ def folder(tmp_path_factory):
     inference = root / 'runs' / 'priced' / 'inference' / 'single_stream' / 'performance' / 'record.json'
     inference.parent.mkdir(parents=True)
     inference.write_text(json.dumps({
-        'fixture': True, 'benchmark': 'cifar10', 'model': 'fixture', 'scenario': 'single_stream', 'mode': 'performance',
-        'latency_ms': 0.1, 'cost_usd': 1e-8, 'metric': 'accuracy', 'value': 0.95, 'valid': True, 'hardware': 'fixture'}))
+        'fixture': True, 'benchmark': 'cifar10', 'model': 'fixture', 'scenario': 'single_stream',
+        'mode': 'performance', 'latency_ms': 0.1, 'cost_usd': 1e-8, 'metric': 'accuracy', 'value': 0.95, 'valid': True,
+        'hardware': 'fixture'}))
   site.write(root / 'runs', root / 'site')
   return root / 'site'
 
@@ -106,7 +108,8 @@ def test_each_board_that_dawnbench_had_renders_its_rows(task, board, open_page, 
 
 @pytest.mark.parametrize('task, goal, clock', [
     ('imagenet', ('accuracy', 0.759, 50_000), 2), ('bert_pretraining', ('mlm_accuracy', 0.72, 10_000), 2),
-    ('digits', ('accuracy', 0.98, 364), 0), ('imagenette', ('accuracy', 0.6, 600), 0), ('squad', ('f1', 0.5, 10_570), 3),
+    ('digits', ('accuracy', 0.98, 364), 0), ('imagenette', ('accuracy', 0.6, 600), 0),
+    ('squad', ('f1', 0.5, 10_570), 3),
 ])
 def test_other_targets_and_clocks_have_their_rows(task, goal, clock, open_page, folder):
   key = ':'.join(map(str, goal))
@@ -258,8 +261,10 @@ def test_it_can_be_used_without_a_mouse(open_page):
   assert unnamed == 0
 
 
-@pytest.mark.parametrize('fragment', ['task=cifar10', 'task=imagenet&board=latency', 'task=digits&open=digits_2core_epyc',
-                                      'task=cifar10&open=cifar10_cpu_2core_epyc|cifar10_airbench94_2core_epyc'])
+@pytest.mark.parametrize('fragment', [
+    'task=cifar10', 'task=imagenet&board=latency', 'task=digits&open=digits_2core_epyc',
+    'task=cifar10&open=cifar10_cpu_2core_epyc|cifar10_airbench94_2core_epyc',
+])
 def test_a_phone_needs_no_sideways_scrolling(fragment, open_page):
   page = open_page(fragment, viewport=PHONE)
   if 'open=' in fragment:
