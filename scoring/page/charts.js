@@ -18,6 +18,12 @@ function chart(holder, title, options) {
 const legend = items => h('ul', {class: 'legend'}, items.map(([label, colour, mark]) =>
   h('li', {}, h('i', {style: `background:${colour}`, class: mark}), label)));
 
+/** A logarithmic scale where entries that are compared differ by more than one axis can show. */
+function far(chosen, values) {
+  const [low, high] = d3.extent(values);
+  return chosen.length > 1 && low > 0 && high / low > 30 ? {type: 'log', tickFormat: '~s'} : {};
+}
+
 /** Results over time, with the line of the best so far; where dates say nothing, one line an entry. */
 function overview(holder, rows, {value, format, label, open}) {
   const shown = rows.filter(row => value(row) != null).slice(0, MOST_DOTS);
@@ -73,13 +79,13 @@ function trajectory(holder, chosen, axis, clock) {
   const runs = new Set(lines.map(point => point.line)).size;
   const opacity = runs > 30 ? 0.25 : runs > 6 ? 0.5 : 0.9;
   chart(holder, axis === 'epoch' ? 'By epochs' : `By seconds, ${clock.label} clock`, {
-    height: 280, marginBottom: 36, x: {label: axis === 'epoch' ? 'epoch' : 'seconds', nice: true, ticks: 6},
-    y: {label: metricName(goal.metric), grid: true, nice: true, tickFormat: metricTick(goal.metric)}, marks: [
+    height: 280, marginBottom: 36, x: {label: axis === 'epoch' ? 'epoch' : 'seconds', nice: true, ticks: 6, ...(axis === 'epoch' ? {} : far(chosen, lines.map(point => point.x)))},
+    r: {type: 'identity'}, y: {label: metricName(goal.metric), grid: true, nice: true, tickFormat: metricTick(goal.metric)}, marks: [
       goal.value == null ? null : Plot.ruleY([goal.value], {stroke: 'var(--target)', strokeWidth: 1.5, strokeDasharray: '5 4'}),
       goal.value == null ? null : Plot.text([goal.value], {y: d => d, text: d => `target ${metricTick(goal.metric)(d)}`,
-        frameAnchor: 'left', dx: 4, dy: -8, textAnchor: 'start', fill: 'var(--target)'}),
+        frameAnchor: 'left', dx: 4, dy: 9, textAnchor: 'start', fill: 'var(--target)'}),
       Plot.line(lines, {x: 'x', y: 'y', z: 'line', stroke: 'colour', strokeOpacity: opacity, strokeWidth: 1.6}),
-      Plot.dot(lines, {x: 'x', y: 'y', z: 'line', fill: 'colour', fillOpacity: opacity, r: runs > 12 ? 1.8 : 3,
+      Plot.dot(lines, {x: 'x', y: 'y', z: 'line', fill: 'colour', fillOpacity: opacity, r: point => point.run.points.length === 1 ? 4 : runs > 12 ? 1.8 : 3,
         title: p => `${p.run.run}, seed ${p.run.seed}\n${metric(goal.metric, p.y)}\n${axis === 'epoch' ? `epoch ${p.x}` : seconds(p.x)}`, tip: true})]});
 }
 
@@ -97,7 +103,7 @@ function spans(holder, chosen) {
   if (!parts.length) return;
   const names = SPANS.filter(name => parts.some(part => part.name === name));
   chart(holder, single ? 'Where the time went' : 'Where the time went, mean over runs', {
-    height: 40 + Math.max(20, Math.min(34, 460 / bars.length)) * bars.length, marginLeft: single && bars.length > 1 ? 62 : 12,
+    height: 56 + Math.max(20, Math.min(34, 460 / bars.length)) * bars.length, marginBottom: 40, marginLeft: single && bars.length > 1 ? 62 : 12,
     x: {label: 'seconds', nice: true, ticks: 6}, y: {label: null, domain: bars.map(bar => bar.bar), axis: single && bars.length > 1 ? 'left' : null},
     color: {domain: SPANS, range: SPAN_COLOURS, unknown: 'var(--span-unattributed)'}, marks: [
       Plot.barX(parts, Plot.stackX({y: 'bar', x: 'seconds', fill: 'name', order: SPANS, insetTop: single ? 1 : 14, insetBottom: 1,
@@ -117,7 +123,7 @@ function distribution(holder, title, chosen, value, {format, rule, digits}) {
   const entries = [...new Set(dots.map(dot => dot.entry))];
   const box = entry => dots.filter(dot => dot.entry === entry).length >= 5;
   chart(holder, title, {
-    height: 50 + 74 * entries.length, marginLeft: 12, x: {label: null, nice: true, grid: true, tickFormat: digits, ticks: 5},
+    height: 50 + 74 * entries.length, marginLeft: 12, x: {label: null, nice: true, grid: true, tickFormat: digits, ticks: holder.clientWidth < 420 ? 3 : 5, ...far(chosen, dots.map(dot => dot.value))},
     fy: {label: null, domain: entries, axis: null}, marks: [
       rule == null ? null : Plot.ruleX([rule], {stroke: 'var(--target)', strokeWidth: 1.5, strokeDasharray: '5 4'}),
       Plot.boxX(dots.filter(dot => box(dot.entry)), {fy: 'entry', x: 'value', fill: 'var(--box)', stroke: 'var(--soft)', r: 0}),

@@ -86,6 +86,14 @@ function factsTable(chosen) {
       h('tbody', {}, shown.map(name => h('tr', {}, h('th', {scope: 'row'}, words(name)), all.map(facts => cell(facts.get(name)))))))));
 }
 
+/** What keeps a comparison from being like for like, said before any chart. */
+function unlike(chosen) {
+  const ways = {'the hardware': row => `${row.devices} ${row.device}`, 'the tricks': tricksText, 'the model': row => row.model, 'the target': row => goalText(row.goal),
+    'who measured it': row => isHistory(row) ? row.kind : 'here'};
+  const found = Object.keys(ways).filter(name => new Set(chosen.map(({row}) => ways[name](row))).size > 1);
+  return found.length > 0 && h('p', {class: 'problems'}, `Not like for like, since not the same in all: ${found.join(', ')}.`);
+}
+
 function nowLine({row}) {
   if (!row.now) return null;
   const age = Math.max(0, Date.now() / 1000 - row.now.time);
@@ -108,6 +116,7 @@ function openEntry(dialog, chosen, clock, {close, setClock}) {
           single && h('p', {}, badges(single.row), ' ', [single.row.model, single.row.hardware, single.row.framework, single.row.date, single.row.by].filter(Boolean).join(' · '))),
         h('button', {type: 'button', class: 'close', 'aria-label': 'Close', onclick: close}, '×')),
       lost.length > 0 && h('p', {class: 'problems'}, 'details.js, which holds the facts of these rows, is not beside this page, or is of another one.'),
+      !single && unlike(chosen),
       single && KIND_NOTES[single.row.kind] && h('p', {class: 'hint'}, KIND_NOTES[single.row.kind]),
       single && nowLine(single),
       single ? keyNumbers(single, clock) : legend(chosen.map(({row, colour}) => [row.name, colour, 'box'])),
@@ -126,7 +135,7 @@ function openEntry(dialog, chosen, clock, {close, setClock}) {
     trajectory(byEpoch, drawn, 'epoch', clock);
     spans(spent, drawn);
     distribution(times, `Seconds to target over seeds, ${clock.label} clock`, drawn,
-      (run, place) => run.hits[place] == null ? null : run.points[run.hits[place]][1 + clock.index], {format: seconds, digits: three});
+      (run, place) => run.hits[place] == null ? null : run.points[run.hits[place]][1 + clock.index], {format: seconds, digits: four});
     distribution(metrics, `${metricName(goal.metric)} over seeds`, drawn, (run, place) => run.points[run.hits[place] ?? run.points.length - 1]?.[1 + daybreak.data.clocks.length + place],
       {format: value => metric(goal.metric, value), rule: goal.value, digits: metricTick(goal.metric)});
     for (const figure of figures) if (!figure.childElementCount) figure.remove();

@@ -21,7 +21,7 @@ function link(address) {
 const breakable = name => name.split(/(?<=[_\/-])/).flatMap((part, number) => number ? [h('wbr'), part] : [part]);
 
 const significant = digits => value => value.toLocaleString('en', {maximumSignificantDigits: digits});
-const three = significant(3);
+const three = significant(3), four = significant(4);
 const METRICS = {accuracy: 'top-1 accuracy', top5_accuracy: 'top-5 accuracy', f1: 'F1', mlm_accuracy: 'masked-word accuracy'};
 const KINDS = {run: 'run', set: 'set of runs', inference: 'inference', dawnbench: 'DAWNBench history', mlperf: 'MLPerf history'};
 const KIND_NOTES = {

@@ -88,6 +88,8 @@ const COLUMNS = {
 const ON_BOARD = {time: ['rank', 'name', 'time', 'result', 'runs', 'hardware', 'date', 'cost', 'tricks'], cost: ['rank', 'name', 'cost', 'time', 'result', 'runs', 'hardware', 'date', 'tricks'],
   latency: ['rank', 'name', 'latency', 'result', 'scenario', 'hardware', 'date', 'price', 'tricks'], price: ['rank', 'name', 'price', 'latency', 'result', 'scenario', 'hardware', 'date', 'tricks']};
 
+const cell = (key, label, shown) => h('td', {class: key, 'data-label': label, 'data-empty': shown === none || shown === 'not recorded'}, shown);
+
 function table(rows) {
   const columns = ON_BOARD[state.board].map(key => ({key, ...COLUMNS[key]})), compared = (state.compare ?? '').split('|').filter(Boolean);
   const sorted = key => state.sort === key ? (state.down ? 'descending' : 'ascending') : !state.sort && key === state.board ? 'ascending' : null;
@@ -98,15 +100,15 @@ function table(rows) {
       const ids = compared.filter(id => id !== row.id);
       go({compare: (event.target.checked ? [...ids, row.id].slice(-MOST_COMPARED) : ids).join('|')}, {replace: true});
     }})),
-    columns.map(({key, label, show}) => h('td', {class: key, 'data-label': label}, show(row) ?? none))));
-  return h('table', {}, h('caption', {}, `${daybreak.data.tasks[state.task] ?? state.task}: ${BOARDS[state.board].label.toLowerCase()}`),
+    columns.map(({key, label, show}) => cell(key, label, show(row) ?? none))));
+  return h('table', {}, h('caption', {}, [`${daybreak.data.tasks[state.task] ?? state.task}: ${BOARDS[state.board].label.toLowerCase()}`, goalText(rows[0].goal), isTraining() && `${clockNow().label} clock`].filter(Boolean).join(', ')),
     h('thead', {}, h('tr', {}, h('td', {class: 'pick'}, h('span', {class: 'hidden'}, 'Compare')), head)), h('tbody', {}, body));
 }
 
 function cards(rows) {
   const {format} = BOARDS[state.board], ranked = rows.filter(row => row.value != null), made = [];
   const of = (label, row) => row && made.push(card(label, format(row.value), [row.name, row.device && `${row.devices ?? ''} × ${row.device}`.replace(/^ × /, ''), row.date].filter(Boolean).join(' · ')));
-  of('Best here', ranked.find(row => !isHistory(row)));
+  of('Best here', ranked.find(row => !isHistory(row) && !row.fixture));
   of('Best of history', ranked.find(isHistory));
   const first = d3.least(ranked.filter(isHistory), row => row.date), best = ranked.find(isHistory);
   if (first && best.value < first.value) made.push(card('History’s progress', `${three(first.value / best.value)} ×`, `${first.date.slice(0, 4)} to ${best.date.slice(0, 4)}, hardware and model changed too`));

@@ -227,6 +227,7 @@ def test_entries_are_compared(open_page):
   page.locator('#compare').get_by_role('button', name='Compare').click()
   page.wait_for_selector('#entry figure.epoch svg')
   assert page.locator('#entry h2').text_content() == '2 entries compared'
+  assert 'not the same in all: the tricks.' in page.locator('#entry .problems').text_content()
   assert len(set(page.locator('#entry figure.epoch svg circle').evaluate_all(
       'all => all.map(one => getComputedStyle(one).fill)'))) == 2
   assert 'config.optimizer' in page.locator('#entry .facts').text_content()
