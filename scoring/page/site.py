@@ -17,7 +17,7 @@ from scoring.page.collect import Collection
 from scoring.problem import Problem
 
 FOLDER = Path(__file__).resolve().parent
-SCRIPTS = ('vendor/d3.min.js', 'vendor/plot.min.js', 'format.js', 'charts.js', 'entry.js', 'page.js')
+SCRIPTS = ('vendor/d3.min.js', 'vendor/plot.min.js', 'format.js', 'charts.js', 'entry.js', 'board.js', 'page.js')
 TASKS = {'cifar10': 'CIFAR-10', 'imagenet': 'ImageNet', 'squad': 'SQuAD', 'bert_pretraining': 'BERT pre-training',
          'digits': 'Digits', 'imagenette': 'Imagenette'}  # others by the name that their tapes have
 CLOCKS = {  # name -> (label, what it counts)

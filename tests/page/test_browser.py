@@ -210,6 +210,25 @@ def test_a_row_opens_its_trajectories_facts_and_command(open_page):
   assert not page.locator('#entry').is_visible() and 'open=' not in page.url
 
 
+def test_a_dot_opens_its_entry(open_page):
+  page = open_page('task=cifar10&origin=here')
+  dot = page.locator('#overview svg g[aria-label=dot] > *').first
+  dot.scroll_into_view_if_needed()
+  box = dot.bounding_box()
+  page.mouse.move(box['x'] + box['width'] / 2, box['y'] + box['height'] / 2)
+  page.wait_for_selector('#overview svg g[aria-label=tip] text')
+  page.mouse.click(box['x'] + box['width'] / 2, box['y'] + box['height'] / 2)
+  page.wait_for_selector('#entry[open]')
+  assert page.locator('#entry h2').text_content() in names(page)
+
+
+def test_a_run_lists_its_inference_records(open_page):
+  page = open_page('task=cifar10&open=priced')
+  page.wait_for_selector('#entry figure.seconds svg')
+  text = page.locator('#entry section', has_text='Inference with its parameters').first.text_content()
+  assert 'single stream' in text and '0.1 ms' in text and '95.00 %' in text
+
+
 def test_an_address_restores_the_view_and_back_goes_back(open_page):
   page = open_page('task=cifar10&device=V100&single=1&sort=date&open=cifar10_cpu_2core_epyc')
   page.wait_for_selector('#entry figure.seconds svg')
