@@ -36,7 +36,7 @@ def test_the_core_can_be_read_in_an_evening():
   # 1,500 for everything that a CIFAR-10 run needs; LARS, LAMB, sharded optimizer states and damaged checkpoints on top.
   assert sum(map(code_lines, core)) - sum(map(code_lines, pods)) <= 1700
   assert sum(map(code_lines, pods)) <= 350
-  assert sum(map(code_lines, page)) <= 520
+  assert sum(map(code_lines, page)) <= 540
   scripts = [line for p in (ROOT / 'scoring' / 'page').glob('*.js') for line in p.read_text().splitlines()]
   assert len(scripts) <= 820 and max(map(len, scripts)) <= 120
 

@@ -15,9 +15,16 @@ const BOARDS = {
 const MOST_COMPARED = 6;
 const isTraining = board => board === 'time' || board === 'cost';
 
+/** DAWNBench's measure: items one after the other, as LoadGen's single stream asks them, timed. */
+const oneAtATime = row => isHistory(row) || (row.scenario === 'single_stream' && row.mode !== 'accuracy');
+
+/** Why a row has no rank although it was measured: LoadGen's verdict, or a model below the target. */
+const refused = (row, goal) => row.valid === false
+  || (row.kind === 'inference' && goal.value != null && !(goal.result >= goal.value));
+
 /** Whether a row has anything to say on a board, by whatever clock. */
 function isOn(board, row) {
-  if (!isTraining(board)) return row.goals.some(goal => BOARDS[board].value(goal) != null);
+  if (!isTraining(board)) return oneAtATime(row) && row.goals.some(goal => BOARDS[board].value(goal) != null);
   return row.goals.some(goal => goal.seconds && (board === 'time' || goal.cost.some(one => one != null)));
 }
 
@@ -27,8 +34,8 @@ function boardRows({task, board, goal: key}, clock) {
   for (const row of daybreak.data.rows) {
     const place = row.task === task && isOn(board, row) ? row.goals.findIndex(goal => goalKey(goal) === key) : -1;
     if (place < 0) continue;
-    const goal = row.goals[place], value = row.valid === false ? null : BOARDS[board].value(goal, clock) ?? null;
-    const failed = row.valid === false || (board === 'time' && !isHistory(row));  // shown, without a rank
+    const goal = row.goals[place], value = refused(row, goal) ? null : BOARDS[board].value(goal, clock) ?? null;
+    const failed = refused(row, goal) || (board === 'time' && !isHistory(row));  // shown, without a rank
     if (value != null || failed) found.push({...row, goal, place, clock, value});
   }
   return found.sort((a, b) => (a.value ?? Infinity) - (b.value ?? Infinity) || 0);
@@ -118,6 +125,7 @@ function boardCards(rows, {board}) {
       `${first.date.slice(0, 4)} to ${best.date.slice(0, 4)}, hardware and model changed too`));
   }
   const others = rows.filter(isHistory).length;
-  made.push(card('Entries', String(rows.length), `${rows.length - others} here, ${others} of history`));
+  made.push(card('Entries', rows.length.toLocaleString('en'),
+    `${(rows.length - others).toLocaleString('en')} here, ${others} of history`));
   return made;
 }

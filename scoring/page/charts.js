@@ -42,8 +42,7 @@ function overview(holder, rows, {format, label, open}) {
   const days = dated.length ? (dated.at(-1).date - dated[0].date) / 864e5 : 0;
   const look = {fill: dot => dot.ours ? 'var(--accent)' : 'var(--history)', title: 'title', tip: true};
   const draw = days > 60 ? overYears : byEntry;
-  const plot = draw(holder, days > 60 ? dated : dots, look, format,
-    `${label}${shown.length === MOST_DOTS ? `, the best ${MOST_DOTS}` : ''}`);
+  const plot = draw(holder, days > 60 ? dated : dots, look, format, label);
   plot.addEventListener('click', () => plot.value?.row && open(plot.value.row.id));  // the dot whose tip shows
 }
 
@@ -55,7 +54,8 @@ function overYears(holder, dots, look, format, label) {
   const ticks = times
     ? marks.filter(one => one >= (marks.findLast(m => m <= low) ?? low) && one <= (marks.find(m => m >= high) ?? high))
     : d3.range(Math.floor(Math.log10(low)), Math.ceil(Math.log10(high)) + 1).map(power => +`1e${power}`);
-  const plot = chart(holder, `${label} over the years`, {
+  const part = dots.length === MOST_DOTS ? `, the best ${MOST_DOTS}` : '';
+  const plot = chart(holder, `${label} over the years${part}`, {
     height: 300, marginLeft: 78, r: {type: 'identity'}, x: {type: 'utc', label: null, nice: true},
     y: {type: 'log', label: null, domain: [Math.min(low, ticks[0]), Math.max(high, ticks.at(-1))]},
     marks: [

@@ -11,7 +11,7 @@ INNER = ('checkpoints', 'profile', 'tensorboard', 'dawnbench')  # folders of a r
 
 
 def find(root: Path) -> list[tuple[Path, str]]:
-  """(folder, 'set' or 'run') of all entries at or below `root`, in order of their paths."""
+  """(folder, 'set' or 'run') of all entries at or below `root`, by path; no symbolic link is followed."""
   found = []
 
   def walk(folder: Path):
@@ -79,8 +79,10 @@ class Collection:
   def _signature(self, folder: Path, kind: str):
     if kind == 'run':
       return _stat(folder / 'tape.jsonl')
-    with os.scandir(folder) as listing:
-      runs = sorted(entry.name for entry in listing if entry.name.startswith('run_'))
+    try:
+      runs = sorted(name for name in os.listdir(folder) if name.startswith('run_'))
+    except OSError:  # it went away, or is not ours to read: reading it will say so
+      return None
     return [_stat(folder / 'ledger.jsonl'), *((name, _stat(folder / name / 'tape.jsonl')) for name in runs)]
 
   def _training(self, id_: str, folder: Path, kind: str):
@@ -100,6 +102,9 @@ class Collection:
       self.problems.pop(id_, None)
     except Problem as problem:
       row, detail, self.problems[id_] = None, None, str(problem)
+    except OSError as error:
+      row, detail = None, None
+      self.problems[id_] = f'{id_}: cannot be read ({error.strerror}); make it readable, or leave it out'
     if row is None:
       self.rows.pop(id_, None)
       self.details.pop(id_, None)

@@ -17,6 +17,9 @@ function withDetails(then) {
 const card = (label, value, more) =>
   h('div', {class: 'card'}, h('span', {class: 'label'}, label), h('strong', {}, value), more && h('small', {}, more));
 
+/** While runs are followed nobody knows yet how one that has not ended will end. */
+const statusText = status => daybreak.data.live && status === 'interrupted' ? 'not ended' : status;
+
 function badges(row) {
   const warn = (text, title) => h('span', {class: 'badge warn', title}, text);
   return [
@@ -24,7 +27,8 @@ function badges(row) {
     row.fixture && warn('fixture', 'made up for a test'),
     row.dirty && warn('uncommitted code', 'the code had changes that no commit holds'),
     row.valid === false && warn('invalid', 'the verdict of LoadGen'),
-    row.status && row.status !== 'complete' && warn(daybreak.data.live ? 'not ended' : row.status),
+    row.kind === 'inference' && row.valid !== false && row.goal && refused(row, row.goal) && warn('below the target'),
+    row.status && row.status !== 'complete' && warn(statusText(row.status)),
   ];
 }
 
@@ -85,7 +89,7 @@ function runsTable({detail, goal, place}, clock) {
     'parameters sha256'];
   const body = detail.runs.map(run => {
     const hit = run.hits[place], at = run.points[hit ?? run.points.length - 1];
-    return tableRow([run.run, run.seed, run.status, at && metric(goal.metric, at[afterClocks() + place]),
+    return tableRow([run.run, run.seed, statusText(run.status), at && metric(goal.metric, at[afterClocks() + place]),
       hit == null ? 'not reached' : seconds(at[1 + clock.index]), run.restarts,
       run.cold == null ? none : run.cold ? 'cold' : 'from a cache', run.parameters_sha256?.slice(0, 16)]);
   });
@@ -139,8 +143,14 @@ function nowLine({row: {now}}) {
   if (!now) return null;
   const where = [now.run, now.step != null && `step ${now.step}`, now.epoch != null && `epoch ${three(now.epoch)}`,
     now.loss != null && `loss ${three(now.loss)}`].filter(Boolean).join(', ');
-  const ago = seconds(Math.max(0, Date.now() / 1000 - now.time));
-  return h('p', {class: 'now'}, `${where}: ${words(now.doing)} ${ago} ago`);
+  return h('p', {class: 'now'}, `${where}: ${words(now.doing)} `, h('span', {class: 'ago', 'data-time': now.time}));
+}
+
+/** Says how long ago things were; called again while a run is followed, since a run that stalls changes nothing. */
+function age() {
+  for (const one of document.querySelectorAll('.ago')) {
+    one.textContent = `${seconds(Math.max(0, Math.round(Date.now() / 1000 - one.dataset.time)))} ago`.replace('.00', '');
+  }
 }
 
 function drawEntry(figures, drawn, clock) {
@@ -193,6 +203,7 @@ function openEntry(dialog, chosen, clock, {close, setClock}) {
     ].filter(Boolean));
     if (!dialog.open) dialog.showModal();
     dialog.scrollTop = scrolled;
+    age();
     if (drawn.length) drawEntry(figures, drawn, clock);
   });
 }

@@ -54,6 +54,6 @@ class Follower:
   def _digested(self) -> dict | None:
     try:
       return runs.digest(self.path.parent.name, self._events) if self._events else None
-    except (KeyError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
       raise Problem(f'{self.path}: lacks what the page shows ({type(error).__name__}: {error}); it was written by '
                     'another version, which can show it') from None

@@ -48,7 +48,7 @@ function explain() {
     text.push(`${clock.label} clock: ${clock.what}. A set of runs counts its expected ${what} until a success, failed `
       + 'and missing runs included.');
   } else if (state.board === 'latency') {
-    text.push('Mean milliseconds for one item; which steps are inside differs between entries of history.');
+    text.push('Mean milliseconds for one item, one at a time; what is inside differs between entries of history.');
   }
   if (what === 'cost' && state.board !== 'latency') {
     text.push('US dollars at the on-demand price of the whole machine when it ran.');
@@ -186,6 +186,7 @@ async function follow() {
     $('live').textContent = 'connection lost; this is what was last seen';
     lost.add('lost');
   }
+  age();
   setTimeout(follow, lost.contains('lost') ? 5000 : 1000);
 }
 

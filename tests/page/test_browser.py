@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,14 @@ def folder(tmp_path_factory):
       record_tape([{'accuracy': v} for v in values], path=root / 'runs' / name / 'tape.jsonl', **header)
     (root / 'runs' / 'under_way').mkdir()
     Story(root / 'runs' / 'under_way' / 'tape.jsonl').set_up().point('run_start', step=0).train(9).eval(1, 0.5)
-    inference = root / 'runs' / 'priced' / 'inference' / 'single_stream' / 'performance' / 'record.json'
-    inference.parent.mkdir(parents=True)
-    inference.write_text(json.dumps({
-        'fixture': True, 'benchmark': 'cifar10', 'model': 'fixture', 'scenario': 'single_stream',
-        'mode': 'performance', 'latency_ms': 0.1, 'cost_usd': 1e-8, 'metric': 'accuracy', 'value': 0.95, 'valid': True,
-        'hardware': 'fixture'}))
+    for run, scenario, value in [('priced', 'single_stream', 0.95), ('priced', 'server', 0.95),
+                                 ('under_way', 'single_stream', 0.5)]:
+      inference = root / 'runs' / run / 'inference' / scenario / 'performance' / 'record.json'
+      inference.parent.mkdir(parents=True)
+      inference.write_text(json.dumps({
+          'fixture': True, 'benchmark': 'cifar10', 'model': 'fixture', 'scenario': scenario, 'mode': 'performance',
+          'latency_ms': 0.1, 'cost_usd': 1e-8, 'metric': 'accuracy', 'value': value, 'valid': True,
+          'hardware': 'fixture'}))
   site.write(root / 'runs', root / 'site')
   return root / 'site'
 
@@ -83,7 +86,7 @@ def expected(folder, task, board, goal, clock) -> set:
         continue
       value = {'time': lambda g: g['seconds'][clock], 'cost': lambda g: g['cost'][clock],
                'latency': lambda g: g['latency_ms'], 'price': lambda g: g['usd_per_item']}[board]
-      measured = ('seconds' in one) == (board in ('time', 'cost'))
+      measured = ('seconds' in one) == (board in ('time', 'cost')) and row.get('scenario') != 'server'
       ours = row['kind'] in ('run', 'set') and board == 'time'
       if measured and (ours or value(one) is not None):
         found.append(row['name'])
@@ -116,6 +119,13 @@ def test_other_targets_and_clocks_have_their_rows(task, goal, clock, open_page, 
   page = open_page(f'task={task}&goal={key}&clock={clocks.CLOCKS[clock].name}')
   found = expected(folder, task, 'time', goal, clock)
   assert found and sorted(names(page)) == found
+
+
+def test_a_model_below_the_target_has_no_rank_for_its_latency(open_page):
+  page = open_page('task=cifar10&board=latency')
+  rows = page.locator('#board tr.ours')
+  assert rows.locator('td.rank').all_text_contents() == ['1', '–']
+  assert 'below the target' in rows.last.text_content() and 'priced' in rows.first.text_content()
 
 
 def test_mlperf_s_history_comes_with_its_own_clock(open_page):
@@ -226,7 +236,7 @@ def test_a_run_lists_its_inference_records(open_page):
   page = open_page('task=cifar10&open=priced')
   page.wait_for_selector('#entry figure.seconds svg')
   text = page.locator('#entry section', has_text='Inference with its parameters').first.text_content()
-  assert 'single stream' in text and '0.1 ms' in text and '95.00 %' in text
+  assert 'single stream' in text and 'server' in text and '0.1 ms' in text and '95.00 %' in text
 
 
 def test_an_address_restores_the_view_and_back_goes_back(open_page):
@@ -339,7 +349,8 @@ def test_a_missing_data_file_is_named(missing, words, chromium, folder, tmp_path
 def test_a_run_is_seen_to_go_on_and_the_page_survives_its_server(chromium, tmp_path, monkeypatch):
   (tmp_path / 'run').mkdir()
   with closing_files(monkeypatch):
-    story = Story(tmp_path / 'run' / 'tape.jsonl').set_up().point('run_start', step=0).train(5).eval(1, 0.5)
+    story = Story(tmp_path / 'run' / 'tape.jsonl', start=time.time() - 20)
+    story.set_up().point('run_start', step=0).train(5).eval(1, 0.5)
     with watch.Server(collect.Collection(tmp_path), 0) as server, \
         browsers.watched(chromium, own=server.address, viewport=DESK, expected=['ERR_CONNECTION']) as page:
       threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -347,6 +358,10 @@ def test_a_run_is_seen_to_go_on_and_the_page_survives_its_server(chromium, tmp_p
       page.wait_for_selector('#entry figure.seconds svg')
       assert page.locator('#entry figure.seconds circle').count() == 1
       assert 'epoch 1' in page.locator('#entry .now').text_content()
+      assert 'not ended' in page.locator('#entry tbody').first.text_content()
+      before = page.locator('#entry .ago').text_content()
+      page.wait_for_timeout(2500)
+      assert page.locator('#entry .ago').text_content() != before  # a run that stalls is seen to
       story.train(5).eval(1, 0.95)
       page.wait_for_selector('#entry figure.seconds circle >> nth=1')
       assert '1 of 1' in page.locator('#entry .cards').text_content()

@@ -177,6 +177,18 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(tmp_path):
   assert 'another version' in collection.problems['other']
 
 
+def test_a_folder_that_is_not_ours_to_read_is_named(tmp_path, monkeypatch):
+  make_run(tmp_path / 'set' / 'run_000')
+  (tmp_path / 'set' / 'ledger.jsonl').write_text('{"run": "run_000", "event": "begin"}\n')
+
+  def refused(runs_dir):
+    raise PermissionError(13, 'Permission denied')
+
+  monkeypatch.setattr(ledger, 'names', refused)
+  assert collected(tmp_path).problems == {'set': 'set: cannot be read (Permission denied); make it readable, or leave '
+                                                 'it out'}
+
+
 def test_only_what_was_appended_is_parsed(tmp_path, monkeypatch):
   whole = REAL[0].read_text().splitlines(keepends=True)
   path, asked, parse = tmp_path / 'tape.jsonl', [], tapes.parse
