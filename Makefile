@@ -11,7 +11,7 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-peers test-pods test-page test-slurm statistics porting bench lint lint-container clean help setup setup-test setup-peers \
+.PHONY: demo test test-checker test-peers test-pods test-page test-slurm statistics porting bench lint lint-container clean help setup setup-test setup-peers \
   setup-page
 
 demo: setup
@@ -19,7 +19,7 @@ demo: setup
 	JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
 
 test: setup-test lint
-	$(BIN)/python -m pytest -m "not peers and not slurm and not pods and not browser" $(PYTEST)
+	$(BIN)/python -m pytest -m "not peers and not slurm and not pods and not checker and not browser" $(PYTEST)
 
 test-peers: setup-peers
 	$(BIN)/python -m pytest -m peers $(PYTEST)
@@ -32,6 +32,9 @@ test-page: setup-page
 
 test-slurm: setup-test
 	$(BIN)/python -m pytest -m slurm $(PYTEST) tests/clusters
+
+test-checker: setup-test
+	$(BIN)/python -m pytest -m checker $(PYTEST) tests/scoring
 
 statistics: setup
 	$(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/digits20 --runs=20
@@ -60,6 +63,7 @@ help:
 	@echo 'make test-pods   every process of a local pod ended by every signal in every phase (half an hour)'
 	@echo 'make test-page   the web page in headless Chromium (needs Debian'"'"'s chromium, or CHROMIUM=path)'
 	@echo 'make test-slurm  jobs on a Slurm cluster that it starts on this machine (needs its packages)'
+	@echo 'make test-checker  MLCommons'\''s submission checker and accuracy scripts on what we write (MLPERF_INFERENCE_DIR=...)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
 	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'

@@ -160,7 +160,7 @@ def words(data_dir, split: str, *, batch_size: int, seed: int, buckets: tuple[in
     lengths = source.lengths
     if not len(lengths):
       raise Problem(f'buckets={buckets}: every paragraph of {split} is longer')
-  fields = functools.partial(_fields, max_question=max_question, training=training)
+  fields = functools.partial(row_fields, max_question=max_question, training=training)
   return streamed(source, lengths, fields, training, batch_size, seed, buckets, fingerprint, process)
 
 
@@ -177,7 +177,7 @@ def streamed(kept, lengths, fields, training: bool, batch_size: int, seed: int, 
   return Streamed(spec, Batches(order, kept, fields, process), order, order.shape_at, fingerprint)
 
 
-def _fields(length: int, max_question: int, training: bool) -> dict[str, tuple[tuple[int, ...], type]]:
+def row_fields(length: int, max_question: int, training: bool) -> dict[str, tuple[tuple[int, ...], type]]:
   """name -> (shape of a row, dtype)."""
   letters = squad_words.MAX_CHARS
   return {'context': ((length,), np.int32), 'context_chars': ((length, letters), np.uint8),

@@ -19,19 +19,22 @@ def fail(message) -> None:
   print(f'error: {message}', file=sys.stderr, flush=True)
 
 
-def parse(argv: list[str], *, known_only: bool = False):
+def parse(argv: list[str], *, known_only: bool = False, pair: str | None = None) -> list[str]:
   """Parses flags; a wrong one ends the process with one line and status 2.
 
-  Everything after the program's name must be a flag.
+  Everything after the program's name must be a flag, but for one name if the flag `pair` is given: `--compare A B`.
+  Returns what is no flag.
   """
   try:
     rest = flags.FLAGS(argv, known_only=known_only)
   except flags.Error as error:
     fail(' '.join(f'{error}'.split()) + f' (python -m {_module()} --help lists them)')
     sys.exit(USAGE)
-  if rest[1:] and not known_only:
-    fail(f'{rest[1]!r} is not a flag; write --name=value')
+  spare = rest[2 if pair and flags.FLAGS[pair].value else 1:]
+  if spare and not known_only:
+    fail(f'{spare[0]!r} is not a flag; write --name=value')
     sys.exit(USAGE)
+  return rest[1:]
 
 
 def help_wanted(argv: list[str]) -> bool:

@@ -23,7 +23,7 @@ flags.DEFINE_string('hardware', '', 'how to name this machine in records; defaul
 flags.DEFINE_enum('status', 'onprem', ['cloud', 'onprem', 'preview', 'research'], 'of the machine, for MLPerf')
 flags.DEFINE_enum('division', 'closed', ['closed', 'open'], 'MLPerf\'s division')
 PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy', 'daybreak')
-ROOMS = ('launchers', 'references', 'training', 'input_pipelines', 'scoring')
+ROOMS = ('launchers', 'references', 'training', 'serving', 'input_pipelines', 'scoring')
 
 
 def code_sha256() -> str:

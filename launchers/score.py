@@ -4,25 +4,32 @@
   python -m launchers.score --check=DIR               reviews a tree of DAWNBench entries, anybody's
   python -m launchers.score --workdir=DIR --page      writes a web page of the run, the set, or of all below DIR
   python -m launchers.score --workdir=DIR --page --watch   serves it on this machine, and follows runs that go on
+  python -m launchers.score --compare A B             is A faster than B: two sets of runs, or two runs
 
-Exit status: 0 target reached (for a set: all runs are there), 1 error, 2 wrong flag, 3 target not reached.
+Exit status: 0 target reached (for a set: all runs are there; compared, whatever came out), 1 error (or not alike, and
+so not compared), 2 wrong flag, 3 target not reached.
 """
+import json
 from pathlib import Path
 
 from absl import flags
 
 from launchers import command
-from scoring import dawnbench, ledger, record
+from scoring import comparison, dawnbench, ledger, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
+FLAGS.set_gnu_getopt()  # flags may follow the second name of --compare
 flags.DEFINE_string('workdir', None, 'folder of a run, or of a set of runs')
 flags.DEFINE_bool('page', False, 'write a web page, of everything at or below --workdir, instead of records')
-flags.DEFINE_string('output', None, 'folder for the page; default: WORKDIR/page')
 flags.DEFINE_bool('watch', False, 'with --page: serve it on 127.0.0.1 and follow the runs until Ctrl-C; writes nothing')
 flags.DEFINE_integer('port', 8000, 'of --watch; 0 takes any that is free', lower_bound=0, upper_bound=65535)
 flags.DEFINE_string('check', None, 'folder of DAWNBench entries to review')
+flags.DEFINE_string('compare', None, 'folder of a set of runs, or of a run, to compare with the one named after it')
+flags.DEFINE_list('across', [], 'what may differ between the two: ' + ', '.join(comparison.CONDITIONS))
+flags.DEFINE_boolean('paired', None, 'pairs runs of the same seed; default: where both sides have the same seeds')
+flags.DEFINE_string('output', None, 'file for the comparison, as JSON; or folder for the page, WORKDIR/page by default')
 flags.DEFINE_string('author', '', 'for a DAWNBench entry, where the tape names none')
 flags.DEFINE_string('author_email', '', 'for a DAWNBench entry, where the tape names none')
 
@@ -81,22 +88,43 @@ def check(root: Path) -> int:
   return command.ERROR if report.problems else 0
 
 
+def compare(folders: list[str]) -> int:
+  """Prints how two sets of runs differ, and writes it where --output says; the exit status."""
+  made = comparison.compare(*(Path(folder).expanduser() for folder in folders), across=FLAGS.across,
+                            paired=FLAGS.paired)
+  if FLAGS.output:
+    record.write_text(Path(FLAGS.output).expanduser(), json.dumps(made, indent=1, allow_nan=False) + '\n')
+  print(comparison.text(made) + (f'\nrecords   {FLAGS.output}' if FLAGS.output else ''))
+  return 0
+
+
+def _misused(rest: list[str]) -> str | None:
+  """What is wrong with the flags taken together, or None."""
+  if [bool(FLAGS.workdir), bool(FLAGS.check), bool(FLAGS.compare)].count(True) != 1:
+    return 'give one of --workdir=RUN, --check=ENTRIES and --compare A B'
+  if FLAGS.compare and not rest:
+    return f'--compare={FLAGS.compare}: with what? write --compare A B'
+  if not FLAGS.compare and (FLAGS.across or FLAGS.paired is not None or (FLAGS.output and not FLAGS.page)):
+    return '--across, --paired and --output belong to --compare A B, --output to --page too'
+  if (FLAGS.page and not FLAGS.workdir) or (FLAGS.watch and not FLAGS.page):
+    return '--page shows what lies in --workdir=DIR, and --watch belongs to --page'
+  if FLAGS.watch and FLAGS.output:
+    return '--watch writes nothing, and so takes no --output'
+  unknown = [name for name in FLAGS.across if name not in comparison.CONDITIONS]
+  return f'--across={unknown[0]}: choose from {", ".join(comparison.CONDITIONS)}' if unknown else None
+
+
 def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
-  command.parse(argv)
-  if FLAGS.page and not FLAGS.workdir:
-    command.fail('--page shows what lies in --workdir=DIR')
+  rest = command.parse(argv, pair='compare')
+  if wrong := _misused(rest):
+    command.fail(wrong)
     return command.USAGE
-  if bool(FLAGS.workdir) == bool(FLAGS.check):
-    command.fail('give either --workdir=RUN or --check=ENTRIES')
-    return command.USAGE
+  if FLAGS.compare:
+    return compare([FLAGS.compare, *rest])
   if FLAGS.check:
     return check(Path(FLAGS.check).expanduser())
-  lost = next((f'--{name}' for name in ('output', 'watch') if FLAGS[name].present and not FLAGS.page), None)
-  if lost or (FLAGS.watch and FLAGS.output):
-    command.fail(f'{lost} belongs to --page' if lost else '--watch writes nothing, and so takes no --output')
-    return command.USAGE
   workdir = Path(FLAGS.workdir).expanduser()
   if FLAGS.page:
     return page(workdir)

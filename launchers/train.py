@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launchers import command, distributed, sinks
+from launchers import command, compilation, distributed, sinks
 from launchers.header import header
 from scoring import clocks, mlperf, record
 from scoring import tape as tapes
@@ -41,7 +41,6 @@ flags.DEFINE_string('checkpoint_dir', '', 'where to keep them, e.g. gs://bucket/
 flags.DEFINE_integer('checkpoint_every_steps', None, 'save so often; default: after each evaluation', lower_bound=1)
 flags.DEFINE_integer('keep_checkpoints', 2, 'how many to keep', lower_bound=1)
 flags.DEFINE_integer('log_every_steps', 100, 'progress between evaluations; 0: none', lower_bound=0)
-flags.DEFINE_string('compilation_cache_dir', '~/.cache/daybreak/programs', 'keeps compiled programs; empty: no cache')
 LOCKS, ASKED_TO_STOP = [], []
 
 
@@ -76,14 +75,6 @@ def profile_range(num_steps: int) -> tuple[int, int] | None:
   if not (start.isdigit() and stop.isdigit() and int(start) < int(stop) <= num_steps):
     raise Problem(f'--profile={FLAGS.profile}: write START:STOP with 0 <= START < STOP <= {num_steps}, the last step')
   return int(start), int(stop)
-
-
-def set_compilation_cache():
-  import jax
-  if FLAGS.compilation_cache_dir:
-    jax.config.update('jax_compilation_cache_dir', str(Path(FLAGS.compilation_cache_dir).expanduser()))
-    jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-    jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
 
 
 def open_tape(workdir: Path, restored, checkpoints, config, task, devices, imported: float, pod) -> Tape:
@@ -124,7 +115,7 @@ def set_up(config, workdir: Path, pod):
   """(mesh, task, checkpoints or None, the newest checkpoint's Restored or None), alike in all processes."""
   from training import checkpoint, programs
   from training import mesh as meshes
-  set_compilation_cache()
+  compilation.set_cache()
   distributed.check_alike(pod, config)
   mesh, task = meshes.make_mesh(), pod.check(lambda: config.make_task(os.path.expanduser(FLAGS.data_dir)))
   distributed.check_data_alike(pod, task)

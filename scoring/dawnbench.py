@@ -49,6 +49,12 @@ class Report:
   warnings: list = field(default_factory=list)
 
 
+def percent(value: float, scale: int) -> float:
+  """A fraction in the scale of a column, to six digits, and never rounded up across a threshold."""
+  exact = Decimal(repr(float(value))) * scale  # in binary, 0.9399 * 100 is 93.99000000000001
+  return float(exact.quantize(Decimal('0.000001'), ROUND_FLOOR))
+
+
 def _rows(events, board: Board) -> list[tuple[dict, dict]]:
   """Each effective evaluation with its metrics by column; raises Problem where one is short or not a fraction."""
   rows = []
@@ -61,8 +67,7 @@ def _rows(events, board: Board) -> list[tuple[dict, dict]]:
       value = evaluation['metrics'].get(metric)
       if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise Problem(f'{where}: {metric} is {value}, but {column} needs a fraction between 0 and 1; record it as one')
-      exact = Decimal(repr(float(value))) * scale  # in binary, 0.9399 * 100 is 93.99000000000001
-      row[column] = float(exact.quantize(Decimal('0.000001'), ROUND_FLOOR))  # never up, across a threshold
+      row[column] = percent(value, scale)
     rows.append((evaluation, row))
   return rows
 

@@ -6,6 +6,7 @@ it and from the runs' tapes, and counts every run that the ledger names.
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from scoring import clocks, record, statistics
@@ -65,22 +66,28 @@ def names(runs_dir) -> list[str]:
   return [run_name(n) for n in range(max(numbers, default=-1) + 1)]  # a set begins with run 0
 
 
+def tapes_of(runs_dir) -> Iterator[tuple[str, list[dict]]]:
+  """Yields name and events of every run of `names`; no events of a missing run."""
+  for name in names(runs_dir):
+    folder = Path(runs_dir) / name
+    yield name, tapes.read(folder) if (folder / 'tape.jsonl').is_file() else []
+
+
 def rows(runs_dir) -> list[dict]:
-  """What `statistics.summarize` takes, for every run of `names`."""
-  return [_row(Path(runs_dir) / name) for name in names(runs_dir)]
+  """What `statistics.summarize` takes, for every run that the ledger names or that lies beside it."""
+  # a run that was killed before its first line leaves an empty tape
+  return [row(name, record.record(events) if events else None) for name, events in tapes_of(runs_dir)]
 
 
-def _row(workdir: Path) -> dict:
-  nothing = {c.name: None for c in clocks.CLOCKS}
-  row = {'run': workdir.name, 'status': 'missing', 'reached': False, 'metric': None, 'cold': None, 'seconds': nothing,
-         'wall_seconds': nothing}
-  events = tapes.read(workdir) if (workdir / 'tape.jsonl').is_file() else []
-  if not events:  # a run that was killed before its first line leaves an empty tape
-    return row
-  made = record.record(events)
-  return {**row, 'status': made['status'], 'reached': made['reached'],
-          'metric': made['metric'], 'cold': not all(map(record.warm, made['compilation_cache'])),
-          'seconds': made['seconds_to_target'], 'wall_seconds': made['seconds_until_end']}
+def row(name: str, made: dict | None) -> dict:
+  """One run as `statistics.summarize` takes it, from its record; None for a run that is missing."""
+  if made is None:
+    nothing = {c.name: None for c in clocks.CLOCKS}
+    return {'run': name, 'status': 'missing', 'reached': False, 'metric': None, 'cold': None, 'seconds': nothing,
+            'wall_seconds': nothing}
+  return {'run': name, 'status': made['status'], 'reached': made['reached'], 'metric': made['metric'],
+          'cold': not all(map(record.warm, made['compilation_cache'])), 'seconds': made['seconds_to_target'],
+          'wall_seconds': made['seconds_until_end']}
 
 
 def summarize(runs_dir) -> dict:

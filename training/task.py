@@ -111,6 +111,13 @@ class Task:
     """The variables to evaluate, e.g. the averages."""
     return {'params': state.params, **state.model_state}
 
+  def serve(self, variables: Variables, *, fold: bool):
+    """serving.served.Served: what `variables`, those to evaluate, answer to the evaluation split, sample by sample.
+
+    fold: whether batch normalisation is folded into convolutions, which rounds otherwise than training's evaluation.
+    """
+    raise Problem(f'{self.benchmark}: has no inference yet; give its Task a method `serve`')
+
   def finish(self, outputs: Iterator[Any]) -> Sums:
     """Joins the outputs of all evaluation batches, numpy on the host, in order; by default adds Sums up."""
     totals = {}

@@ -11,8 +11,8 @@ import optax
 from input_pipelines import cifar10
 from input_pipelines.source import Once, Resident, Shuffled
 from references.cifar import images as ops
-from references.cifar import optimizers
-from references.cifar.model import Airbench, ResNet18
+from references.cifar import optimizers, serving
+from references.cifar.model import NORM_EPSILON, Airbench, ResNet18
 from references.cifar.task import correct
 from scoring.problem import Problem
 from training.config import Config as BaseConfig
@@ -242,12 +242,27 @@ class Cifar10(Task):
   def eval_variables(self, state):
     return {'params': state.params, **{k: x for k, x in state.model_state.items() if k != 'lookahead'}}
 
+  def views(self, variables, images, network=None):
+    """(weight, logits float32 [B, 10]) of each view that test-time augmentation takes of uint8 [B, 32, 32, 3]."""
+    images = ops.normalized(images)
+    return [(weight, (network or self.network).apply(variables, ops.view(images, *which), train=False))
+            for which, weight in ops.VIEWS[self.config.test_time_augmentation]]
+
+  def logits(self, variables, images, network=None):
+    """Their weighted sum."""
+    return sum(weight * logits for weight, logits in self.views(variables, images, network))
+
+  def serve(self, variables, *, fold):
+    if self.config.test_time_augmentation == 'uncertain':
+      raise Problem("test_time_augmentation='uncertain' ranks the whole test set by certainty: one image alone has no "
+                    'answer; serve a run of another recipe, such as no_tta.py')
+    return serving.served(self, variables, epsilon=NORM_EPSILON if self.config.network == 'airbench' else 1e-5,
+                          fold=fold)
+
   def evaluate(self, variables, batch):
-    images, name = ops.normalized(batch['image']), self.config.test_time_augmentation
-    views = [(weight, self.network.apply(variables, ops.view(images, *which), train=False))
-             for which, weight in ops.VIEWS[name]]
+    views = self.views(variables, batch['image'])
     logits = sum(weight * logits for weight, logits in views)
-    if name == 'uncertain':
+    if self.config.test_time_augmentation == 'uncertain':
       first = views[0][1]
       return {'certainty': jax.nn.softmax(first).max(-1), 'first': _judged(first, batch),
               'all': _judged(logits, batch), 'mask': batch['mask']}

@@ -20,17 +20,34 @@ def max_pool(x):
   return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
 
 
+class BatchNorm(nn.BatchNorm):
+  """flax's, and what is left of it in inference: a multiplication, unless the kernels have it, and an addition.
+
+  Attributes:
+    folded: for inference alone; the parameters are then those that serving/folding.py makes.
+  """
+  folded: bool = False
+
+  @nn.compact
+  def __call__(self, x):
+    if not self.folded:
+      return super().__call__(x)
+    bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
+    return (x * self.get_variable('params', 'scale', 1.0) + bias).astype(self.dtype)
+
+
 class ConvGroup(nn.Module):
   """conv - pool - norm - gelu - conv - norm - gelu, after airbench (Jordan, arXiv 2404.00498); digits' net has two."""
   width: int
   dtype: Any
+  folded: bool = False
 
   @nn.compact
   def __call__(self, x, train: bool):
     for pool in (True, False):
       x = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype)(x)
       x = max_pool(x) if pool else x
-      x = nn.BatchNorm(use_running_average=not train, momentum=0.6, use_scale=False, dtype=self.dtype)(x)
+      x = BatchNorm(not train, momentum=0.6, use_scale=False, dtype=self.dtype, folded=self.folded)(x)
       x = nn.gelu(x)
     return x
 
@@ -38,17 +55,18 @@ class ConvGroup(nn.Module):
 class GroupNet(nn.Module):
   """Groups of convolutions, global maximum, linear head.
 
-  images: float [B, H, W, C] -> logits: float32 [B, num_classes].
+  images: float [B, H, W, C] -> logits: float32 [B, num_classes]. `folded`: for inference alone, see BatchNorm.
   """
   widths: Sequence[int]
   num_classes: int
   dtype: Any = jnp.float32
+  folded: bool = False
 
   @nn.compact
   def __call__(self, images, train: bool):
     x = images.astype(self.dtype)
     for width in self.widths:
-      x = ConvGroup(width, self.dtype)(x, train)
+      x = ConvGroup(width, self.dtype, self.folded)(x, train)
     x = x.max((1, 2))
     return nn.Dense(self.num_classes, use_bias=False, dtype=self.dtype)(x).astype(jnp.float32)
 
@@ -89,6 +107,9 @@ class Whitening(nn.Module):
     return (x.astype(jnp.float32) + self.param('bias', self.bias_init, (24,))).astype(self.dtype)
 
 
+NORM_EPSILON = 1e-12  # of Airbench
+
+
 class Airbench(nn.Module):
   """The network of airbench94 (K. Jordan, arXiv 2404.00498, section 3) and of its successors.
 
@@ -100,12 +121,14 @@ class Airbench(nn.Module):
     norm_momentum: how much of its running statistics a batch normalisation keeps at each step.
     unit_head: as the Muon recipe: head weights of unit variance, logits divided by the number of features, and a
       random whitening bias; else weights as torch starts them, logits by 9, and no bias at first.
+    folded: for inference alone, see BatchNorm.
   """
   widths: Sequence[int]
   activation: Callable
   norm_momentum: float
   unit_head: bool
   dtype: Any = jnp.bfloat16
+  folded: bool = False
 
   @nn.compact
   def __call__(self, images, train: bool):
@@ -117,8 +140,8 @@ class Airbench(nn.Module):
         # Only what the pooling reads is computed: an odd last row or column would be cut off.
         x = Conv(width, self.dtype)(x, (height // 2 * 2, breadth // 2 * 2) if pool else (height, breadth))
         x = max_pool(x) if pool else x
-        x = nn.BatchNorm(use_running_average=not train, momentum=self.norm_momentum, epsilon=1e-12, use_scale=False,
-                         dtype=self.dtype)(x)
+        x = BatchNorm(not train, momentum=self.norm_momentum, epsilon=NORM_EPSILON, use_scale=False, dtype=self.dtype,
+                      folded=self.folded)(x)
         x = self.activation(x)
     x = x.max((1, 2)).astype(jnp.float32)
     kernel = self.param('head', self._head, (self.widths[-1], 10))
@@ -140,13 +163,14 @@ class ResNet18(nn.Module):
   """
   dtype: Any = jnp.bfloat16
   width: int = 64
+  folded: bool = False
 
   @nn.compact
   def __call__(self, images, train: bool):
     def conv(x, width, size=3, stride=1):
       x = nn.Conv(width, (size, size), (stride, stride), padding=size // 2, use_bias=False, dtype=self.dtype,
                   kernel_init=nn.initializers.kaiming_normal())(x)
-      return nn.BatchNorm(use_running_average=not train, momentum=0.9, dtype=self.dtype)(x)
+      return BatchNorm(not train, momentum=0.9, dtype=self.dtype, folded=self.folded)(x)
 
     x = nn.relu(conv(images.astype(self.dtype), self.width))
     for stage in range(4):

@@ -9,6 +9,7 @@ import optax
 
 from input_pipelines import digits
 from input_pipelines.source import Once, Resident, Shuffled
+from references.cifar import serving
 from references.cifar.model import GroupNet
 from scoring.problem import Problem
 from training.config import Config as BaseConfig
@@ -115,8 +116,15 @@ class SmallImages(Task):
     loss = optax.softmax_cross_entropy(logits, labels).mean()
     return loss, (updates, {'train_accuracy': correct(logits, batch)})
 
+  def logits(self, variables, images, network=None):
+    """uint8 [B, 8, 8, 1] -> float32 [B, 10], as evaluation sees them."""
+    return (network or self.network).apply(variables, scaled(images), train=False)
+
+  def serve(self, variables, *, fold):
+    return serving.served(self, variables, epsilon=1e-5, fold=fold)
+
   def evaluate(self, variables, batch):
-    logits = self.network.apply(variables, scaled(batch['image']), train=False)
+    logits = self.logits(variables, batch['image'])
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch['label'])
     return {'accuracy': correct(logits, batch), 'loss': (jnp.sum(loss * batch['mask']), batch['mask'].sum())}
 

@@ -15,6 +15,9 @@ DEPTHS = {14: ((1, 1, 1, 1), True), 18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3)
           101: ((3, 4, 23, 3), True)}
 
 
+NORM_EPSILON = 1e-5
+
+
 class BatchNorm(nn.Module):
   """Batch normalisation by the statistics of each group of consecutive rows; the running ones are the groups' mean.
 
@@ -24,16 +27,22 @@ class BatchNorm(nn.Module):
     group_size: rows of a group; 0 is the whole global batch. It is part of the recipe: under jit, and on any number of
       devices, the rows of a group are the same.
     momentum: how much of the running statistics a step keeps.
+    folded: for inference alone: what is left is a multiplication, unless the kernels have it, and an addition, with the
+      parameters that serving/folding.py makes.
   """
   group_size: int = 0
   momentum: float = 0.9
-  epsilon: float = 1e-5
+  epsilon: float = NORM_EPSILON
   scale_init: Callable = nn.initializers.ones
   dtype: Any = jnp.bfloat16
+  folded: bool = False
 
   @nn.compact
   def __call__(self, x, train: bool):
     channels = x.shape[-1:]
+    if self.folded:
+      bias = self.param('bias', nn.initializers.zeros, channels)
+      return (x * self.get_variable('params', 'scale', 1.0) + bias).astype(self.dtype)
     scale, bias = self.param('scale', self.scale_init, channels), self.param('bias', nn.initializers.zeros, channels)
     mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
     var = self.variable('batch_stats', 'var', jnp.ones, channels)
@@ -131,6 +140,7 @@ class ResNet(nn.Module):
     depth: 14, 18, 34, 50 or 101.
     width: channels of the first stage, 64 in the paper.
     space_to_depth: whether the stem is computed in blocks of pixels; parameters and result are the same.
+    folded: for inference alone, see BatchNorm.
   """
   depth: int
   num_classes: int
@@ -138,11 +148,12 @@ class ResNet(nn.Module):
   batch_norm_group_size: int = 0
   space_to_depth: bool = False
   dtype: Any = jnp.bfloat16
+  folded: bool = False
 
   @nn.compact
   def __call__(self, images, train: bool):
     stages, bottleneck = DEPTHS[self.depth]
-    norm = functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype)
+    norm = functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype, folded=self.folded)
     stem = (SpaceToDepthConv(self.width, self.dtype, name='stem') if self.space_to_depth else
             Conv(self.width, 7, 2, self.dtype, name='stem'))
     x = nn.relu(norm(name='norm')(stem(images.astype(self.dtype)), train))

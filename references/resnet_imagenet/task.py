@@ -9,6 +9,7 @@ import optax
 
 from input_pipelines import imagenet, images, jpeg, synthetic
 from input_pipelines.source import Once, Shuffled
+from references.resnet_imagenet import serving
 from references.resnet_imagenet.model import DEPTHS, ResNet
 from scoring.problem import Problem
 from training import optimizers
@@ -156,10 +157,14 @@ class Photographs(Task):
 
   def _eval(self):
     config = self.config
-    fill = (synthetic.patterns(config.seed, config.num_classes, 1) if config.dataset == SYNTHETIC else
-            imagenet.centre_crops(self._records('validation'), config.eval_resize))
     order = Once(config.num_eval_examples, config.eval_batch_size)
-    return imagenet.split(fill, order, lambda step: config.eval_image_size, self.fingerprint)
+    return imagenet.split(self.eval_fill(), order, lambda step: config.eval_image_size, self.fingerprint)
+
+  def eval_fill(self) -> imagenet.Fill:
+    """What makes the images of the evaluation."""
+    config = self.config
+    return (synthetic.patterns(config.seed, config.num_classes, 1) if config.dataset == SYNTHETIC else
+            imagenet.centre_crops(self._records('validation'), config.eval_resize))
 
   def _records(self, name: str):
     return images.Records(self.data_dir, self.config.dataset, name) if self.data_dir else None
@@ -185,8 +190,15 @@ class Photographs(Task):
     right = (logits.argmax(-1) == batch['label']).astype(jnp.float32)
     return loss, (updates, {'train_accuracy': (right.sum(), jnp.float32(len(right)))})
 
+  def logits(self, variables, images, network=None):
+    """uint8 [B, H, W, 3] -> float32 [B, num_classes], as evaluation sees them."""
+    return (network or self.network).apply(variables, self.normalized(images), train=False)
+
+  def serve(self, variables, *, fold):
+    return serving.served(self, variables, fold=fold)
+
   def evaluate(self, variables, batch):
-    logits = self.network.apply(variables, self.normalized(batch['image']), train=False)
+    logits = self.logits(variables, batch['image'])
     best = jax.lax.top_k(logits, min(5, logits.shape[-1]))[1] == batch['label'][:, None]
     loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch['label'])
     count = batch['mask'].sum()

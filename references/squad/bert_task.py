@@ -6,7 +6,7 @@ import optax
 
 from input_pipelines import squad, squad_sequences
 from references.squad import optimizer as optimizers
-from references.squad import weights
+from references.squad import serving, weights
 from references.squad.bert import Bert, Sizes
 from references.squad.task import Answering, check_file
 from scoring.problem import Problem
@@ -111,6 +111,10 @@ class FineTuning(Answering):
     """The logits of each row: which span is best takes all windows of a question."""
     start, end = self.logits(variables['params'], batch, train=False)
     return {'index': jnp.where(batch['mask'], batch['index'], -1), 'start': start, 'end': end}
+
+  def serve(self, variables, *, fold):
+    del fold  # there is no batch normalisation
+    return serving.bert(self, variables)
 
   def finish(self, outputs):
     source = squad_sequences.Sequences(self.data_dir, 'eval')

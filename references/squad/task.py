@@ -10,13 +10,12 @@ import optax
 
 from input_pipelines import squad
 from references.squad import optimizer as optimizers
+from references.squad import serving
 from references.squad.model import Reader, best_span
 from references.squad.vectors import read_vectors
 from scoring.problem import Problem
 from training.config import Config as BaseConfig
 from training.task import Target, Task
-
-LONGEST_ANSWER = 30  # words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +121,7 @@ class Answering(Task):
 
 class FromScratch(Answering):
   """A QANet-like reader of words and characters."""
+  longest_answer = 30  # words
 
   def __init__(self, config: Config, data_dir: str):
     self.data_dir = data_dir
@@ -193,8 +193,12 @@ class FromScratch(Answering):
 
   def evaluate(self, variables, batch):
     """The best span of each row."""
-    first, last, _ = best_span(*self.logits(variables, batch, train=False), LONGEST_ANSWER)
+    first, last, _ = best_span(*self.logits(variables, batch, train=False), self.longest_answer)
     return {'index': jnp.where(batch['mask'], batch['index'], -1), 'first': first, 'last': last}
+
+  def serve(self, variables, *, fold):
+    del fold  # there is no batch normalisation
+    return serving.from_scratch(self, variables)
 
   def finish(self, outputs):
     words, texts = squad.Words(self.data_dir, 'eval'), {}

@@ -72,7 +72,8 @@ const COLUMNS = {
   result: {label: 'Result', sort: row => row.goal.result, show: row => metric(row.goal.metric, row.goal.result)},
   runs: {label: 'Reached', sort: row => row.n ? row.goal.reached / row.n : null,
          show: row => row.n ? `${row.goal.reached} of ${row.n}` : row.kind === 'dawnbench' ? '1 chosen' : none},
-  scenario: {label: 'Scenario', sort: row => row.scenario, show: row => words(row.scenario ?? none)},
+  scenario: {label: 'Scenario', sort: row => row.scenario,
+             show: row => words([row.scenario ?? none, row.mode].filter(Boolean).join(', '))},
   hardware: {label: 'Hardware', sort: row => row.hardware.toLowerCase(), show: row => [
     row.device && h('b', {}, `${row.devices > 1 ? `${row.devices} × ` : ''}${row.device}`),
     h('small', {}, row.hardware)]},

@@ -7,7 +7,7 @@ from scoring.page import entries
 from scoring.page.follow import Follower
 from scoring.problem import Problem
 
-INNER = ('checkpoints', 'profile', 'tensorboard', 'dawnbench')  # folders of a run in which no run is
+INNER = ('checkpoints', 'profile', 'tensorboard', 'dawnbench', 'inference')  # folders of a run in which no run is
 
 
 def find(root: Path) -> list[tuple[Path, str]]:

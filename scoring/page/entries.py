@@ -99,32 +99,49 @@ def of_set(folder: Path, followers) -> dict[str, dict | None]:
   return {name: followers(folder / name / 'tape.jsonl').read() for name in ledger.names(folder)}
 
 
+def _answered(made: dict, task: str) -> dict:
+  """The target that an inference record is held against, DAWNBench's or that of training, and what was reached.
+
+  A run that times answers does not grade them: the result is then that of the checkpoint, as training evaluated it.
+  """
+  checkpoint = made.get('checkpoint') or {}
+  metrics, trained = made.get('metrics') or checkpoint.get('metrics') or {}, checkpoint.get('target') or {}
+  name = made.get('metric') or trained.get('metric')
+  target = {'metric': name, 'value': trained.get('value'), 'of': trained.get('num_examples')}
+  board = history.goal(task) if task in dawnbench.BOARDS else None
+  if board and (name in (None, board['metric']) or board['metric'] in metrics):
+    target = board
+  return {**target, 'result': rounded(metrics.get(target['metric'], made.get('value')), 6)}
+
+
+def _mean(latency) -> float | None:
+  """Mean milliseconds of a record's `latency_ms`, a number or statistics by name."""
+  return rounded(latency.get('mean') if isinstance(latency, dict) else latency, 6)
+
+
 def inference(id_: str, path: Path) -> tuple[dict, dict]:
-  """(row, detail) of an inference record; whatever it lacks is left empty.
+  """(row, detail) of an inference record (`scoring.inference`); whatever it lacks is left empty.
 
   Raises:
     Problem: it is not a JSON object, or names no benchmark.
   """
   try:
     made = json.loads(path.read_text(encoding='utf-8'))
-    task = made['benchmark']
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    task, versions, submitter = made['benchmark'], made.get('versions') or {}, made.get('submitter') or {}
+  except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
     raise Problem(f'{path}: not an inference record ({type(error).__name__}); derive it again') from None
-  hardware = made.get('hardware') or ''
-  machine = hardware if isinstance(hardware, dict) else {}
-  versions = made.get('versions') or {}
-  target = {'metric': made.get('metric'), 'value': made.get('target'), 'of': made.get('num_evaluated')}
-  if task in dawnbench.BOARDS and target['metric'] in (None, history.goal(task)['metric']):
-    target = history.goal(task)
+  machine = made.get('hardware') or {}
+  if not isinstance(machine, dict):
+    machine = {'device_kind': str(machine), 'named': str(machine)}
+  named = f"{machine.get('device_count', '?')} x {machine.get('device_kind', '?')} ({machine.get('host', '')})"
   row = {'id': id_, 'kind': 'inference', 'task': task, 'name': id_.partition('/inference/')[0].rpartition('/')[2],
-         'model': made.get('model') or '', 'by': made.get('author') or '',
-         'hardware': (f"{machine.get('device_count', '?')} x {machine.get('device_kind', '?')} "
-                      f"({machine.get('host', '')})" if machine else str(hardware)),
-         'device': runs.device(machine.get('device_kind') or str(hardware)), 'devices': machine.get('device_count'),
-         'date': str(made.get('date') or made.get('started') or '')[:10], 'tricks': made.get('tricks'),
+         'model': made.get('model') or '', 'by': submitter.get('author') or '',
+         'hardware': submitter.get('hardware') or machine.get('named') or named,
+         'device': runs.device(machine.get('device_kind') or ''), 'devices': machine.get('device_count'),
+         'date': str(made.get('date') or '')[:10], 'tricks': made.get('tricks'),
          'framework': f"JAX {versions['jax']}" if 'jax' in versions else 'JAX', 'scenario': made.get('scenario') or '',
          'mode': made.get('mode') or '', 'valid': made.get('valid'), 'round': made.get('round'),
-         'fixture': bool(made.get('fixture')), 'status': 'complete', 'goals': [{
-             **target, 'result': rounded(made.get('value'), 6), 'latency_ms': rounded(made.get('latency_ms'), 6),
-             'usd_per_item': rounded(made.get('cost_usd'), 6)}]}
+         'fixture': bool(made.get('fixture')), 'dirty': bool(made.get('git_dirty')), 'status': 'complete',
+         'goals': [{**_answered(made, task), 'latency_ms': _mean(made.get('latency_ms')),
+                    'usd_per_item': rounded(made.get('cost_usd'), 6)}]}
   return row, {'facts': made, 'runs': []}

@@ -61,12 +61,12 @@ function keyNumbers({row, goal}, clock) {
 }
 
 /** The lines that run it again, of what the tape recorded. */
-function reproduce({facts}) {
+function reproduce({row, detail: {facts}}) {
   if (!Array.isArray(facts?.command)) return null;
   const text = [
     facts.git_commit && `git checkout ${facts.git_commit}`,
     facts.xla_flags && `export XLA_FLAGS=${quoted(facts.xla_flags)}`,
-    ['python -m launchers.train', ...facts.command.map(quoted)].join(' '),
+    [`python -m launchers.${row.kind === 'inference' ? 'infer' : 'train'}`, ...facts.command.map(quoted)].join(' '),
   ].filter(Boolean).join('\n');
   const copy = h('button', {type: 'button', onclick: async () => {
     await navigator.clipboard.writeText(text);
@@ -122,7 +122,7 @@ function factsTable(chosen) {
   const several = chosen.length > 1;
   const body = names.filter(name => !several || differs(name)).map(name => h('tr', {},
     h('th', {scope: 'row'}, words(name)), all.map(facts => h('td', {}, link(facts.get(name) ?? none)))));
-  const title = several ? 'What differs' : isHistory(chosen[0].row) ? 'What its entry says' : 'Facts of the tape';
+  const title = several ? 'What differs' : isHistory(chosen[0].row) ? 'What its entry says' : 'What was recorded';
   return h('section', {}, h('h3', {}, title),
     plainTable(several && ['fact', ...chosen.map(({row}) => row.name)], body, 'facts'));
 }
@@ -149,7 +149,8 @@ function nowLine({row: {now}}) {
 /** Says how long ago things were; called again while a run is followed, since a run that stalls changes nothing. */
 function age() {
   for (const one of document.querySelectorAll('.ago')) {
-    one.textContent = `${seconds(Math.max(0, Math.round(Date.now() / 1000 - one.dataset.time)))} ago`.replace('.00', '');
+    const whole = Math.max(0, Math.round(Date.now() / 1000 - one.dataset.time));
+    one.textContent = `${seconds(whole).replace('.00', '')} ago`;
   }
 }
 
@@ -197,7 +198,7 @@ function openEntry(dialog, chosen, clock, {close, setClock}) {
       drawn.length > 0 && h('div', {class: 'figures'}, figures),
       single && drawn.length > 0 && runsTable(single, clock),
       single && inferenceTable(single),
-      single && reproduce(detail),
+      single && reproduce(single),
       factsTable(all),
       config && h('details', {}, h('summary', {}, 'The whole config'), h('pre', {tabindex: 0}, config)),
     ].filter(Boolean));

@@ -318,22 +318,51 @@ def test_an_inference_record_that_is_none_is_named(text, tmp_path):
   assert 'derive it again' in collection.problems['run/inference/server/performance']
 
 
-def test_inference_records_are_rows_whatever_they_lack(tmp_path):
-  make_run(tmp_path / 'run')
-  full = {'fixture': True, 'benchmark': 'imagenet', 'model': 'ResNet-50', 'scenario': 'single_stream',
-          'mode': 'performance', 'latency_ms': 1.25, 'cost_usd': 2e-7, 'metric': 'top5_accuracy', 'value': 0.9312,
-          'valid': True, 'round': 'v6.1', 'checkpoint': {'parameters_sha256': 'a' * 64},
-          'hardware': {'device_kind': 'NVIDIA H100 80GB HBM3', 'device_count': 1, 'host': 'fixture'}}
-  for scenario, made in [('single_stream', full), ('server', {'benchmark': 'digits'})]:
-    path = tmp_path / 'run' / 'inference' / scenario / 'performance' / 'record.json'
-    path.parent.mkdir(parents=True)
-    path.write_text(json.dumps(made))
+def inference_of(tmp_path, made: dict) -> dict:
+  """The row of an inference record of a run."""
+  path = tmp_path / 'run' / 'inference' / 'single_stream' / 'dawnbench' / 'record.json'
+  path.parent.mkdir(parents=True)
+  path.write_text(json.dumps(made))
+  make_run(tmp_path / 'other')
+  (tmp_path / 'other' / 'tape.jsonl').rename(tmp_path / 'run' / 'tape.jsonl')
   collection = collected(tmp_path)
-  row = collection.rows['run/inference/single_stream/performance']
+  assert not collection.problems and collection.details['run/inference/single_stream/dawnbench']['facts'] == made
+  return collection.rows['run/inference/single_stream/dawnbench']
+
+
+# as scoring.inference makes it; fields that the page does not read are left out
+INFERENCE = {'fixture': True, 'benchmark': 'imagenet', 'model': 'ResNet-50', 'scenario': 'single_stream',
+             'mode': 'dawnbench', 'latency_ms': {'mean': 1.25, 'mean_with_preprocessing': 3.5}, 'cost_usd': 2e-7,
+             'metrics': {'accuracy': 0.761, 'top5_accuracy': 0.9312}, 'num_evaluated': 50_000, 'valid': True,
+             'date': '2026-11-25', 'submitter': {'author': 'A', 'hardware': ''}, 'versions': {'jax': '0.10.2'},
+             'hardware': {'device_kind': 'NVIDIA H100 80GB HBM3', 'device_count': 1, 'host': 'fixture'},
+             'checkpoint': {'target': {'metric': 'accuracy', 'value': 0.759, 'num_examples': 50_000},
+                            'metrics': {'accuracy': 0.76, 'top5_accuracy': 0.931}}}
+
+
+def test_an_inference_record_is_a_row_of_dawnbench_s_board(tmp_path):
+  row = inference_of(tmp_path, INFERENCE)
   assert row['goals'] == [{**history.goal('imagenet'), 'result': 0.9312, 'latency_ms': 1.25, 'usd_per_item': 2e-7}]
-  assert (row['device'], row['devices'], row['kind'], row['fixture']) == ('H100', 1, 'inference', True)
-  assert collection.details[row['id']]['facts'] == full
-  assert collection.rows['run/inference/server/performance']['goals'][0]['latency_ms'] is None
+  assert (row['device'], row['devices'], row['kind'], row['fixture'], row['by']) == ('H100', 1, 'inference', True, 'A')
+  assert row['name'] == 'run' and row['date'] == '2026-11-25'
+
+
+def test_what_was_only_timed_has_the_result_of_its_checkpoint(tmp_path):
+  row = inference_of(tmp_path, {**INFERENCE, 'mode': 'performance', 'metrics': None, 'latency_ms': {'mean': 1.5}})
+  assert row['goals'][0]['result'] == 0.931 and row['goals'][0]['latency_ms'] == 1.5
+
+
+def test_a_task_without_a_board_has_the_target_of_training(tmp_path):
+  target = {'metric': 'accuracy', 'value': 0.98, 'num_examples': 364}
+  row = inference_of(tmp_path, {**INFERENCE, 'benchmark': 'digits', 'checkpoint': {'target': target}})
+  assert row['goals'][0] == {'metric': 'accuracy', 'value': 0.98, 'of': 364, 'result': 0.761, 'latency_ms': 1.25,
+                             'usd_per_item': 2e-7}
+
+
+def test_an_inference_record_may_lack_almost_everything(tmp_path):
+  row = inference_of(tmp_path, {'benchmark': 'digits', 'latency_ms': 0.5, 'metric': 'accuracy', 'value': 0.9,
+                                'hardware': 'a machine'})
+  assert row['goals'][0]['latency_ms'] == 0.5 and row['goals'][0]['result'] == 0.9 and row['hardware'] == 'a machine'
 
 
 def test_there_must_be_something_to_show(tmp_path):

@@ -1,0 +1,29 @@
+"""How a network that was trained on small images answers: folded, and with the five likeliest classes."""
+import functools
+
+import jax.numpy as jnp
+
+from serving import classifier, folding
+from serving.served import Served
+from training.evaluation import exact_metrics
+from training.task import Task
+
+
+def served(task: Task, variables, *, epsilon: float, fold: bool) -> Served:
+  """The evaluation images of a task with resident data; `epsilon`: of its network's normalisations."""
+  load, network = functools.cache(task.data['eval'].load), task.network.clone(folded=fold)
+  variables, dtype = dict(variables), jnp.dtype(task.config.compute_dtype)
+  if fold:
+    conv_of = lambda norm: norm.replace('BatchNorm', 'Conv')
+    variables['params'] = folding.fold(variables['params'], variables.pop('batch_stats'), conv_of, epsilon, dtype)
+  keep = lambda path: 'head' in path or 'Dense' in path  # applied in float32
+  variables['params'] = folding.cast(variables['params'], dtype, keep)
+
+  def read(samples, rows):
+    rows[:] = load()['image'][samples]
+
+  size, *shape = task.data['eval'].spec['image'].shape
+  return classifier.served(
+      tuple(shape), size, lambda: load()['label'], read, variables,
+      lambda weights, images: task.logits(weights, images, network), lambda sums: exact_metrics(task, sums),
+      folded=fold)
