@@ -11,20 +11,24 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-checker test-peers test-pods test-slurm statistics results porting bench lint lint-container clean help setup setup-test setup-peers
+.PHONY: demo test test-checker test-peers test-pods test-page test-slurm statistics results porting bench lint lint-container clean help setup setup-test setup-peers \
+  setup-page
 
 demo: setup
 	@rm -rf $(RUNS)/demo
 	JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
 
 test: setup-test lint
-	$(BIN)/python -m pytest -m "not peers and not slurm and not pods and not checker" $(PYTEST)
+	$(BIN)/python -m pytest -m "not peers and not slurm and not pods and not checker and not browser" $(PYTEST)
 
 test-peers: setup-peers
 	$(BIN)/python -m pytest -m peers $(PYTEST)
 
 test-pods: setup-test
 	$(BIN)/python -m pytest -m pods $(PYTEST) tests/launchers
+
+test-page: setup-page
+	$(BIN)/python -m pytest -m browser $(PYTEST) tests/page
 
 test-slurm: setup-test
 	$(BIN)/python -m pytest -m slurm $(PYTEST) tests/clusters
@@ -60,6 +64,7 @@ help:
 	@sed -n 's/^# //p' Makefile
 	@echo 'make test-peers  numerics and first epochs against torch and scikit-learn (installs both)'
 	@echo 'make test-pods   every process of a local pod ended by every signal in every phase (half an hour)'
+	@echo 'make test-page   the web page in headless Chromium (needs Debian'"'"'s chromium, or CHROMIUM=path)'
 	@echo 'make test-slurm  jobs on a Slurm cluster that it starts on this machine (needs its packages)'
 	@echo 'make test-checker  MLCommons'\''s submission checker and accuracy scripts on what we write (MLPERF_INFERENCE_DIR=...)'
 	@echo 'make statistics  20 runs of the demo, and their distribution'
@@ -72,6 +77,7 @@ help:
 setup: $(VENV)/.installed
 setup-test: $(VENV)/.installed-test
 setup-peers: $(VENV)/.installed-peers
+setup-page: $(VENV)/.installed-page
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -85,7 +91,7 @@ $(VENV)/.installed: $(VENV)/.python setup.cfg setup.py pyproject.toml $(wildcard
 	@touch $@
 
 $(VENV)/.installed-%: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test$(if $(filter peers,$*),$(comma)peers)]' $(if $(JAX),jax==$(JAX) jaxlib==$(JAX))
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test$(if $(filter-out test,$*),$(comma)$*)]' $(if $(JAX),jax==$(JAX) jaxlib==$(JAX))
 	@touch $@
 
 comma := ,

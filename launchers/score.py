@@ -3,6 +3,8 @@
   python -m launchers.score --workdir=runs/digits     one run, or a set of runs made with --runs
   python -m launchers.score --workdir=RUNS --submission=DIR    writes a set of runs as a submission
   python -m launchers.score --check=DIR               reviews a submission, runs, or a tree of DAWNBench entries
+  python -m launchers.score --workdir=DIR --page      writes a web page of the run, the set, or of all below DIR
+  python -m launchers.score --workdir=DIR --page --watch   serves it on this machine, and follows runs that go on
   python -m launchers.score --compare A B             is A faster than B: two sets of runs, or two runs
 
 Exit status: 0 target reached (for a set: all runs are there; compared, whatever came out), 1 error (or not alike, and
@@ -21,6 +23,9 @@ from scoring.problem import Problem
 FLAGS = flags.FLAGS
 FLAGS.set_gnu_getopt()  # flags may follow the second name of --compare
 flags.DEFINE_string('workdir', None, 'folder of a run, or of a set of runs')
+flags.DEFINE_bool('page', False, 'write a web page, of everything at or below --workdir, instead of records')
+flags.DEFINE_bool('watch', False, 'with --page: serve it on 127.0.0.1 and follow the runs until Ctrl-C; writes nothing')
+flags.DEFINE_integer('port', 8000, 'of --watch; 0 takes any that is free', lower_bound=0, upper_bound=65535)
 flags.DEFINE_string('check', None, 'folder to review: a submission, runs, several of these, or DAWNBench entries')
 flags.DEFINE_string('submission', None, 'folder to write, with --workdir of a set of runs: tapes, records, boards, '
                     'MLPerf package')
@@ -28,7 +33,7 @@ flags.DEFINE_string('system', None, 'JSON file of what no tape knows of the mach
 flags.DEFINE_string('compare', None, 'folder of a set of runs, or of a run, to compare with the one named after it')
 flags.DEFINE_list('across', [], 'what may differ between the two: ' + ', '.join(comparison.CONDITIONS))
 flags.DEFINE_boolean('paired', None, 'pairs runs of the same seed; default: where both sides have the same seeds')
-flags.DEFINE_string('output', None, 'file for the comparison, as JSON')
+flags.DEFINE_string('output', None, 'file for the comparison, as JSON; or folder for the page, WORKDIR/page by default')
 flags.DEFINE_string('author', '', 'for a DAWNBench entry, where the tape names none')
 flags.DEFINE_string('author_email', '', 'for a DAWNBench entry, where the tape names none')
 
@@ -74,6 +79,20 @@ def submit(runs_dir: Path) -> int:
   return check(directory)
 
 
+def page(root: Path) -> int:
+  """Writes or serves the page of all runs at or below `root`; the exit status."""
+  from scoring.page import site, watch
+  if FLAGS.watch:
+    watch.serve(root, FLAGS.port, announce=lambda line: print(line, flush=True))
+    return 0
+  output = Path(FLAGS.output).expanduser() if FLAGS.output else root / 'page'
+  index, collection = site.write(root, output)
+  print(f'page      {index} shows {len(collection.rows)} entries; open it in a browser')
+  for problem in collection.problems.values():
+    command.fail(problem)
+  return command.ERROR if collection.problems else 0
+
+
 def check(root: Path) -> int:
   """Reviews what lies in `root`; the exit status."""
   report = review.review(root)
@@ -104,8 +123,12 @@ def _misused(rest: list[str]) -> str | None:
     return '--submission goes with --workdir, the set of runs that it is made of'
   if FLAGS.compare and not rest:
     return f'--compare={FLAGS.compare}: with what? write --compare A B'
-  if not FLAGS.compare and (FLAGS.across or FLAGS.paired is not None or FLAGS.output):
-    return '--across, --paired and --output belong to --compare A B'
+  if not FLAGS.compare and (FLAGS.across or FLAGS.paired is not None or (FLAGS.output and not FLAGS.page)):
+    return '--across, --paired and --output belong to --compare A B, --output to --page too'
+  if (FLAGS.page and not FLAGS.workdir) or (FLAGS.watch and not FLAGS.page):
+    return '--page shows what lies in --workdir=DIR, and --watch belongs to --page'
+  if FLAGS.watch and FLAGS.output:
+    return '--watch writes nothing, and so takes no --output'
   unknown = [name for name in FLAGS.across if name not in comparison.CONDITIONS]
   return f'--across={unknown[0]}: choose from {", ".join(comparison.CONDITIONS)}' if unknown else None
 
@@ -124,6 +147,8 @@ def main(argv: list[str], doc: str) -> int:
   workdir = Path(FLAGS.workdir).expanduser()
   if FLAGS.submission:
     return submit(workdir)
+  if FLAGS.page:
+    return page(workdir)
   return score_set(workdir) if (workdir / 'ledger.jsonl').exists() else score_run(workdir)
 
 

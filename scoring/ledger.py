@@ -58,14 +58,19 @@ def read(runs_dir) -> list[dict]:
     raise Problem(f'{path}: a line of the ledger is broken; restore the file from its original') from None
 
 
-def tapes_of(runs_dir) -> Iterator[tuple[str, list[dict]]]:
-  """Yields name and events of every run that the ledger names or that lies beside it; no events of a missing run."""
+def names(runs_dir) -> list[str]:
+  """Every run that the ledger names or that lies beside it, in order, and those that a gap in the numbers betrays."""
   runs_dir = Path(runs_dir)
-  names = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
-  numbers = [n for n in map(_number, names) if n is not None]
-  # a set begins with run 0, and a gap in the numbers is a run that is missing
-  for name in map(run_name, range(max(numbers, default=-1) + 1)):
-    yield name, tapes.read(runs_dir / name) if (runs_dir / name / 'tape.jsonl').is_file() else []
+  found = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
+  numbers = [n for n in map(_number, found) if n is not None]
+  return [run_name(n) for n in range(max(numbers, default=-1) + 1)]  # a set begins with run 0
+
+
+def tapes_of(runs_dir) -> Iterator[tuple[str, list[dict]]]:
+  """Yields name and events of every run of `names`; no events of a missing run."""
+  for name in names(runs_dir):
+    folder = Path(runs_dir) / name
+    yield name, tapes.read(folder) if (folder / 'tape.jsonl').is_file() else []
 
 
 def rows(runs_dir) -> list[dict]:

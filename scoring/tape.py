@@ -21,6 +21,7 @@ from typing import NamedTuple
 from scoring.problem import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
+_decode = json.JSONDecoder(parse_constant=int).decode  # NaN and Infinity, which no tape holds, are errors
 
 
 class Span(NamedTuple):
@@ -65,23 +66,23 @@ def process_start_seconds() -> float:
     return time.mktime(time.strptime(text.strip()))
 
 
-def parse(text: str, where: str = 'tape') -> list[dict]:
-  """The events of a tape's text; a torn last line is dropped.
+def parse(text: str, where: str = 'tape', *, after: int = 0) -> list[dict]:
+  """The events of a tape's text, or of what follows its first `after` lines; a torn last line is dropped.
 
   Raises:
     Problem: a line before the last is not an event, or the tape does not begin with a process.
   """
   lines = text.split('\n')[:-1]  # whatever follows the last newline was torn by a crash
   events = []
-  for number, line in enumerate(lines, 1):
+  for number, line in enumerate(lines, after + 1):
     try:
-      event = json.loads(line, parse_constant=int)  # NaN and Infinity, which no tape holds, are errors
+      event = _decode(line)
       if not math.isfinite(event['time'] + 0.0) or not isinstance(event['event'], str):
         raise ValueError
     except (ValueError, TypeError, KeyError, OverflowError):
       raise Problem(f'{where}, line {number}: not an event of a tape; restore the file from its original') from None
     events.append(event)
-  if events and events[0]['event'] != 'process':
+  if events and not after and events[0]['event'] != 'process':
     raise Problem(f'{where}, line 1: a tape begins with a process event; restore the file from its original')
   return events
 

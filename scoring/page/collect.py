@@ -1,0 +1,121 @@
+"""All entries under a folder: found, read, and read again where they changed."""
+import os
+import time
+from pathlib import Path
+
+from scoring.page import entries
+from scoring.page.follow import Follower
+from scoring.problem import Problem
+
+INNER = ('checkpoints', 'profile', 'tensorboard', 'dawnbench', 'inference')  # folders of a run in which no run is
+
+
+def find(root: Path) -> list[tuple[Path, str]]:
+  """(folder, 'set' or 'run') of all entries at or below `root`, by path; no symbolic link is followed."""
+  found = []
+
+  def walk(folder: Path):
+    try:
+      with os.scandir(folder) as listing:
+        names = {entry.name: entry.is_dir(follow_symlinks=False) for entry in listing}
+    except OSError:
+      return  # it went away, or is not ours to read
+    if 'ledger.jsonl' in names or 'tape.jsonl' in names:
+      found.append((folder, 'set' if 'ledger.jsonl' in names else 'run'))
+      return
+    for name in sorted(names):
+      if names[name] and not name.startswith('.') and name not in INNER:
+        walk(folder / name)
+
+  walk(root)
+  return found
+
+
+class Collection:
+  """What the page shows of a folder; `refresh` brings it up to date.
+
+  `rows` and `details` are by id, the path relative to the folder; `problems` says by id what could not be read.
+  `changed` is the version, in milliseconds of Unix time and counting up, at which an id last changed.
+  """
+
+  def __init__(self, root):
+    self.root = Path(root)
+    self.rows, self.details, self.problems, self.changed = {}, {}, {}, {}
+    self._followers, self._seen, self._found, self._version, self._next_walk = {}, {}, [], 0, 0.0
+    if not self.root.is_dir():
+      raise Problem(f'{self.root}: is not a folder; name the folder of a run, of a set of runs, or of many of both')
+
+  def follower(self, path: Path) -> Follower:
+    return self._followers.setdefault(path, Follower(path))
+
+  def version(self) -> int:
+    return self._version
+
+  def refresh(self) -> set[str]:
+    """Reads what is new; returns the ids that changed, gone ones included."""
+    began = time.monotonic()
+    if began >= self._next_walk:  # a walk over thousands of folders is not made every second
+      self._found = find(self.root)
+      self._next_walk = time.monotonic() + 5 * (time.monotonic() - began)
+    changed, present = set(), set()
+    for folder, kind in self._found:
+      id_ = folder.relative_to(self.root).as_posix() if folder != self.root else folder.resolve().name
+      records = sorted(folder.glob('inference/*/*/record.json')) if (folder / 'inference').is_dir() else []
+      present.add(id_)
+      changed |= self._read(id_, self._signature(folder, kind), lambda: self._training(id_, folder, kind))
+      for path in records:
+        inner = f'{id_}/{path.parent.relative_to(folder).as_posix()}'
+        present.add(inner)
+        changed |= self._read(inner, _stat(path), lambda: entries.inference(inner, path))
+    for id_ in set(self._seen) - present:
+      changed.add(id_)
+      for where in (self.rows, self.details, self.problems, self._seen):
+        where.pop(id_, None)
+    if changed:
+      self._version = max(self._version + 1, int(time.time() * 1000))
+      self.changed.update(dict.fromkeys(changed, self._version))
+    return changed
+
+  def _signature(self, folder: Path, kind: str):
+    if kind == 'run':
+      return _stat(folder / 'tape.jsonl')
+    try:
+      runs = sorted(name for name in os.listdir(folder) if name.startswith('run_'))
+    except OSError:  # it went away, or is not ours to read: reading it will say so
+      return None
+    return [_stat(folder / 'ledger.jsonl'), *((name, _stat(folder / name / 'tape.jsonl')) for name in runs)]
+
+  def _training(self, id_: str, folder: Path, kind: str):
+    if kind == 'set':
+      return entries.training(id_, entries.of_set(folder, self.follower), is_set=True)
+    digest = self.follower(folder / 'tape.jsonl').read()
+    # a run that has just begun has an empty tape: there is nothing to show yet
+    return entries.training(id_, {folder.name: digest}, is_set=False) if digest else (None, None)
+
+  def _read(self, id_: str, signature, make) -> set[str]:
+    """Makes an entry again if its files changed; the ids that changed."""
+    if id_ in self._seen and self._seen[id_] == signature:
+      return set()
+    self._seen[id_] = signature
+    try:
+      row, detail = make()
+      self.problems.pop(id_, None)
+    except Problem as problem:
+      row, detail, self.problems[id_] = None, None, str(problem)
+    except OSError as error:
+      row, detail = None, None
+      self.problems[id_] = f'{id_}: cannot be read ({error.strerror}); make it readable, or leave it out'
+    if row is None:
+      self.rows.pop(id_, None)
+      self.details.pop(id_, None)
+    else:
+      self.rows[id_], self.details[id_] = row, detail
+    return {id_}
+
+
+def _stat(path: Path):
+  try:
+    stat = os.stat(path)
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+  except OSError:
+    return None

@@ -1,0 +1,59 @@
+"""A tape read as it grows."""
+import os
+from pathlib import Path
+
+from scoring import tape as tapes
+from scoring.page import runs
+from scoring.problem import Problem
+
+
+class Follower:
+  """The digest of one tape; what was read before is not read again while the run goes on.
+
+  Events are kept only until the run has ended, so that thousands of finished runs fit into memory.
+  """
+
+  def __init__(self, path: Path):
+    self.path, self.digest = path, None
+    self._forget()
+
+  def _forget(self):
+    self._events, self._position, self._seen = [], 0, None
+
+  def read(self) -> dict | None:
+    """The digest as of now; None where the tape is missing or has no whole line yet.
+
+    Raises:
+      Problem: it cannot be read, or a line of it is broken.
+    """
+    try:
+      stat = os.stat(self.path)
+      seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+      if seen == self._seen:
+        return self.digest
+      if self._seen is None or stat.st_ino != self._seen[0] or stat.st_size < self._position or self._events is None:
+        self._forget()
+      with open(self.path, 'rb') as file:
+        file.seek(self._position)
+        text = file.read()
+    except FileNotFoundError:
+      self._forget()
+      self.digest = None
+      return None
+    except OSError as error:
+      raise Problem(f'{self.path}: cannot read the tape ({error.strerror}); make it readable') from None
+    whole = text[:text.rfind(b'\n') + 1]
+    self._events += tapes.parse(whole.decode('utf-8', 'surrogateescape'), str(self.path), after=len(self._events))
+    self._position += len(whole)
+    self._seen = seen
+    self.digest = self._digested()
+    if self.digest and self.digest['status'] == 'complete':
+      self._events = None
+    return self.digest
+
+  def _digested(self) -> dict | None:
+    try:
+      return runs.digest(self.path.parent.name, self._events) if self._events else None
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+      raise Problem(f'{self.path}: lacks what the page shows ({type(error).__name__}: {error}); it was written by '
+                    'another version, which can show it') from None
