@@ -70,12 +70,12 @@ def print_help(doc: str) -> int:
   return REACHED
 
 
-def check_config(before: str, config: configs.Config, where):
+def check_config(before: str, config: configs.Config, where,
+                 advice: str = 'name another --workdir, or give the same config to resume'):
   """Raises Problem unless `before`, the text of a config, is that of `config`."""
   text = configs.to_text(config)
   if before != text:
-    raise Problem(f'{where}: holds a run of another config ({configs.differences(before, text)}); name another '
-                  '--workdir, or give the same config to resume')
+    raise Problem(f'{where}: holds a run of another config ({configs.differences(before, text)}); {advice}')
 
 
 def write_records(events, workdir, **author) -> tuple[dict, str | None]:

@@ -2,6 +2,7 @@
 
   python -m launchers.score --workdir=runs/digits     one run, or a set of runs made with --runs
   python -m launchers.score --workdir=RUNS --submission=DIR    writes a set of runs as a submission
+  python -m launchers.score --workdir=RUN --inference_tree=DIR  what launchers.infer measured, as MLPerf lays it out
   python -m launchers.score --check=DIR               reviews a submission, runs, or a tree of DAWNBench entries
   python -m launchers.score --workdir=DIR --page      writes a web page of the run, the set, or of all below DIR
   python -m launchers.score --workdir=DIR --page --watch   serves it on this machine, and follows runs that go on
@@ -16,7 +17,7 @@ from pathlib import Path
 from absl import flags
 
 from launchers import command, recipe
-from scoring import comparison, inference, ledger, packages, record, review
+from scoring import comparison, inference, inference_package, ledger, packages, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem
 
@@ -30,6 +31,8 @@ flags.DEFINE_string('check', None, 'folder to review: a submission, runs, severa
 flags.DEFINE_string('submission', None, 'folder to write, with --workdir of a set of runs: tapes, records, boards, '
                     'MLPerf package')
 flags.DEFINE_string('system', None, 'JSON file of what no tape knows of the machine, for MLPerf\'s system description')
+flags.DEFINE_string('inference_tree', None, 'folder to write, with --workdir of a run: its inference as an Open '
+                    'division tree of MLPerf Inference v6.1')
 flags.DEFINE_string('compare', None, 'folder of a set of runs, or of a run, to compare with the one named after it')
 flags.DEFINE_list('across', [], 'what may differ between the two: ' + ', '.join(comparison.CONDITIONS))
 flags.DEFINE_boolean('paired', None, 'pairs runs of the same seed; default: where both sides have the same seeds')
@@ -46,8 +49,12 @@ def score_run(workdir: Path) -> int:
   made, refused = command.write_records(events, workdir, author=FLAGS.author, author_email=FLAGS.author_email)
   if refused:
     print(f'dawnbench {refused}')
-  for path in inference.write_all(workdir):
-    print(f'inference {path}')
+  for told in inference.write_all(workdir, author=FLAGS.author, author_email=FLAGS.author_email):
+    print(told)
+  if FLAGS.inference_tree:
+    _, lacking = inference_package.write(inference.pairs(workdir), Path(FLAGS.inference_tree).expanduser(),
+                                         details=packages.read_system(FLAGS.system))
+    print(f'tree      {FLAGS.inference_tree}', *(f'short of  {text}' for text in lacking), sep='\n')
   if made['status'] in ('preempted', 'interrupted'):
     step = max((e.get('step') or 0 for e in tapes.effective(events)), default=0)
     print(f"unfinished: {made['status']} at step {step}; the command that began the run resumes it")
@@ -61,6 +68,8 @@ def score_set(runs_dir: Path) -> int:
     if row['status'] != 'missing':
       record.write(tapes.read(runs_dir / row['run']), runs_dir / row['run'], author=FLAGS.author,
                    author_email=FLAGS.author_email)
+      for told in inference.write_all(runs_dir / row['run'], author=FLAGS.author, author_email=FLAGS.author_email):
+        print(told)
   print(ledger.table(ledger.summarize(runs_dir)))
   print(f"records   {runs_dir / 'summary.json'} and those of each run")
   unfinished = [row['run'] for row in found if row['status'] != 'complete']

@@ -1,6 +1,7 @@
 """What is sent to a model in each mode, and what is put down of it."""
 import functools
 import math
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,9 +17,10 @@ from serving.samples import Samples
 from serving.served import Served
 
 PROBE_SECONDS = 1.0
-EXPECT_FASTER = 2.0  # than the probe
+EXPECT_FASTER = {'offline': 1.3, 'server': 1.0}  # than the probe
+SLOWEST = 64  # the search for a peak ends at so small a part of where it began
 PEAK_PRECISION = 0.02  # of the rate: where the search for the highest one ends
-LEAST_QPS = 0.01
+LOG_BYTES = 2**18
 
 
 def drive(served: Served, sizes: tuple[int, ...], tape: Tape, folder: Path, rules: scenarios.Rules,
@@ -27,6 +29,7 @@ def drive(served: Served, sizes: tuple[int, ...], tape: Tape, folder: Path, rule
 
   flags: `mode`, `min_duration_seconds`, `target_qps`, `find_peak`.
   """
+  print(f'compiling {len(served.buckets) * len(sizes)} programs', flush=True)
   with tape.span('compile') as result:
     engine = Engine(served, sizes)
     engine.warm_up()
@@ -41,7 +44,9 @@ def drive(served: Served, sizes: tuple[int, ...], tape: Tape, folder: Path, rule
   answered = loadgen.Answered(keep=accuracy)
   conf = folder / 'user.conf'
   write_conf = functools.partial(configure, conf, rules, scenario, flags)
-  write_conf(flags.target_qps or probed['samples_per_second'], probed['least_batch_seconds'])
+  # a server in accuracy mode has no limit to keep: at half of what it can do, nothing piles up
+  expected = probed['samples_per_second'] * (0.5 if accuracy else EXPECT_FASTER.get(scenario.name, 1.0))
+  write_conf(flags.target_qps or expected, probed['least_batch_seconds'])
   settings = loadgen.settings(conf, rules, scenario, accuracy=accuracy)
   system = systems.KINDS[scenario.name](engine, samples, answered)
   def run(target_qps: float | None = None) -> list[str]:
@@ -49,16 +54,35 @@ def drive(served: Served, sizes: tuple[int, ...], tape: Tape, folder: Path, rule
       write_conf(target_qps)
       settings.server_target_qps = target_qps
     loadgen.run(system, samples, settings, rules.performance_sample_count, folder)
+    if shutil.disk_usage(folder).free < LOG_BYTES:
+      raise Problem(f'{folder}: the disk is full, and LoadGen could not write its logs; free space and run again')
     return loadgen_log.faults(folder, mode=flags.mode, rules=rules, scenario=scenario, num_samples=served.num_samples)
 
+  print(expectation(scenario, probed, flags), flush=True)
   with tape.span('loadgen'):
     if flags.find_peak:
-      find_peak(run, tape, probed['samples_per_second'])
+      if probed['single_seconds'] * 1000 > scenario.latency_limit_ms:
+        raise Problem(f'--find_peak: one sample alone takes {probed["single_seconds"] * 1000:.3g} ms, and the limit is '
+                      f'{scenario.latency_limit_ms:g} ms: no rate can be valid')
+      find_peak(run, tape, flags.target_qps or probed['samples_per_second'])
     else:
       run()
   system.close()
   if accuracy:
     measure(served, answered.kept, tape, accuracy_log.read(folder / loadgen_log.ACCURACY))
+
+
+def expectation(scenario: scenarios.Scenario, probed: dict, flags) -> str:
+  """How long it will take, about, for the person who waits."""
+  rate = probed['samples_per_second']
+  if flags.mode == 'accuracy':
+    return f'answering every sample once, {rate:.3g} a second or fewer'
+  if flags.find_peak:
+    return f'searching from {rate:.3g} queries a second, {flags.min_duration_seconds:g} s or more a rate'
+  least = (flags.min_queries or max(scenario.min_queries, scenario.min_samples)) * (scenario.samples_per_query or 1)
+  rate = flags.target_qps if scenario.name == 'server' else rate
+  seconds = max(flags.min_duration_seconds * (1.4 if scenario.name == 'offline' else 1), least / rate)
+  return f'answering for {seconds:.0f} s, about'
 
 
 def probe(engine: Engine, samples: Samples) -> dict:
@@ -77,8 +101,12 @@ def probe(engine: Engine, samples: Samples) -> dict:
       spent.append(time.perf_counter() - begun)
     seconds.append(min(spent))
     weighted += float(np.median(spent)) * len(of_bucket) / size
+  begun = time.perf_counter()
+  np.asarray(engine(*samples.batch([of_bucket[0]], engine.size(1))))
+  single = time.perf_counter() - begun
   samples.unload()
-  return {'batch_size': size, 'least_batch_seconds': min(seconds), 'samples_per_second': served.num_samples / weighted}
+  return {'batch_size': size, 'single_seconds': single, 'least_batch_seconds': min(seconds),
+          'samples_per_second': served.num_samples / weighted}
 
 
 def configure(path: Path, rules: scenarios.Rules, scenario: scenarios.Scenario, flags, target_qps: float,
@@ -89,9 +117,9 @@ def configure(path: Path, rules: scenarios.Rules, scenario: scenarios.Scenario, 
   so it is told to expect more than the probe found.
   """
   if scenario.name in ('single_stream', 'multi_stream'):
-    target = {'target_latency_ms': significant(least_seconds * 1000 / EXPECT_FASTER)}
+    target = {'target_latency_ms': significant(least_seconds * 1000 / 2)}
   else:
-    target = {'target_qps': significant(target_qps * (EXPECT_FASTER if scenario.name == 'offline' else 1))}
+    target = {'target_qps': significant(target_qps)}
   record.write_text(path, inference_package.user_conf(
       rules, scenario, **target, min_duration_ms=round(flags.min_duration_seconds * 1000),
       min_query_count=flags.min_queries))
@@ -103,7 +131,7 @@ def significant(value: float) -> float:
 
 
 def find_peak(run, tape: Tape, highest: float) -> float:
-  """The highest rate that stays valid, by bisection on the logarithm of the rate, and valid again when it is run again.
+  """The highest rate that stays valid, by bisection on the logarithm of the rate, and then twice in a row.
 
   run: queries a second -> why the run does not stand. highest: a rate to begin from.
 
@@ -122,12 +150,12 @@ def find_peak(run, tape: Tape, highest: float) -> float:
     low, high = high, 2 * high
   while not low or high / low > 1 + PEAK_PRECISION:
     middle = math.sqrt(low * high) if low else high / 2
-    if middle < LEAST_QPS:
+    if middle < highest / SLOWEST:
       raise Problem(f'--find_peak: not even {high:g} queries a second stay within the limit of the scenario')
     low, high = (middle, high) if valid(middle) else (low, middle)
-  while not valid(low):  # near the limit chance decides: what counts is a rate that holds a second time
+  while not (valid(low) and valid(low)):  # near the limit chance decides: what counts is a rate that holds again
     low *= 1 - PEAK_PRECISION
-    if low < LEAST_QPS:
+    if low < highest / SLOWEST:
       raise Problem('--find_peak: no rate stayed valid when it was run again; is other work going on?')
   return low
 

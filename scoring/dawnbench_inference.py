@@ -23,13 +23,14 @@ def entry(made: dict, *, author: str = '', author_email: str = '') -> tuple[str,
   if made['num_evaluated'] != board.num_examples:
     raise Problem(f'{made["num_evaluated"]} items were answered, but {board.folder} is scored on all '
                   f'{board.num_examples}; answer the whole test set')
-  author, email = author or submitter.get('author'), author_email or submitter.get('author_email')
-  if not author or not email:
-    raise Problem("a DAWNBench entry needs its author's name and email; give --author and --author_email")
   metrics = {column: percent(made['metrics'][metric], scale) for column, (metric, scale) in board.columns.items()}
-  if metrics[board.column] < board.threshold:
+  if missed(made):
     raise Problem(f'{board.column} is {metrics[board.column]}, the threshold of {board.folder} {board.threshold}: only '
                   'a model that reaches it has an entry')
+  author, email = author or submitter.get('author'), author_email or submitter.get('author_email')
+  if not author or not email:
+    raise Problem("a DAWNBench entry needs its author's name and email; give them to: python -m launchers.score "
+                  '--workdir=RUN --author=NAME --author_email=EMAIL')
   hardware = made['hardware']
   machine = f'{hardware["device_count"]} x {hardware["device_kind"]} ({hardware.get("host") or hardware["platform"]})'
   told = {'version': 'v1.0', 'author': author, 'authorEmail': email, 'framework': f'JAX {made["versions"]["jax"]}',
@@ -45,6 +46,23 @@ def entry(made: dict, *, author: str = '', author_email: str = '') -> tuple[str,
       'notice': NOTICE, 'batch_size': 1, 'num_evaluated': made['num_evaluated'],
       'latency_with_preprocessing': made['latency_ms']['mean_with_preprocessing'],
       **{name: made[name] for name in ('tricks', 'checkpoint', 'versions', 'price', 'serving') if made[name]}}}
+
+
+def missed(made: dict) -> bool:
+  """Whether there is a board and its threshold is missed."""
+  board = BOARDS.get(made['benchmark'])
+  if board is None:
+    return False
+  metric, scale = board.columns[board.column]
+  return made['metrics'] is None or percent(made['metrics'][metric], scale) < board.threshold
+
+
+def outcome(made: dict, folder, **author) -> str:
+  """Writes the entry of a run into `folder`: its path, or why there is none."""
+  try:
+    return str(write(made, Path(folder) / 'dawnbench', **author))
+  except Problem as refused:
+    return str(refused)
 
 
 def write(made: dict, directory, *, author: str = '', author_email: str = '') -> Path:

@@ -1,9 +1,11 @@
 """A run of inference as a record: what its tape and LoadGen's logs say, and nothing else."""
+import contextlib
+import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from scoring import accuracy_log, cost, loadgen_log, record, scenarios
+from scoring import accuracy_log, cost, dawnbench_inference, loadgen_log, record, scenarios
 from scoring import tape as tapes
 from scoring.problem import Problem
 
@@ -31,7 +33,7 @@ def make(folder) -> dict:
   made = {'notice': NOTICE, **{name: header[name] for name in COPIED}, 'scenario': serving['scenario'],
           'mode': serving['mode'], 'seconds_by_span': {}, 'metrics': None, 'num_evaluated': None,
           'answers_sha256': None, 'num_samples': serving['num_samples'], 'precision': serving['compute_dtype'],
-          'input_dtype': serving['input_dtype'],
+          'input_dtype': serving['input_dtype'], 'batch_sizes': serving['batch_sizes'],
           'transformations': 'batch normalisation folded' if serving['folded'] else 'none',
           'date': datetime.fromtimestamp(header['time'], UTC).strftime('%Y-%m-%d')}
   spans = tapes.spans(events)
@@ -39,14 +41,14 @@ def make(folder) -> dict:
                              for name in dict.fromkeys(s.name for s in spans)}
   if measured:
     made |= {name: measured[name] for name in ('metrics', 'num_evaluated', 'answers_sha256')}
-  found = loadgen_log.read(folder)
+  found, untold = loadgen_log.read(folder), _untold(folder, events, serving, measured)
   made['loadgen'] = found
   if serving['mode'] == 'dawnbench':
-    return made | _items(header, mean=found, mean_with_preprocessing=loadgen_log.read(folder / READING))
+    return made | _items(header, untold, mean=found, mean_with_preprocessing=loadgen_log.read(folder / READING))
   rules = scenarios.rules(header['benchmark'], header['model'])
   scenario = rules.scenario(serving['scenario'])
-  faults = loadgen_log.faults(folder, mode=serving['mode'], rules=rules, scenario=scenario,
-                              num_samples=serving['num_samples'])
+  faults = untold + loadgen_log.faults(folder, mode=serving['mode'], rules=rules, scenario=scenario,
+                                       num_samples=serving['num_samples'])
   performance = serving['mode'] == 'performance'
   if not performance and (measured is None or not faults and accuracy_log.digest(accuracy_log.read(
       folder / loadgen_log.ACCURACY)) != measured['answers_sha256']):
@@ -54,7 +56,9 @@ def make(folder) -> dict:
   to_ms = lambda ns: None if ns is None else round(ns / 1e6, 6)
   return made | {
       'round': rules.round, 'official_benchmark': rules.official, 'division': 'open', 'valid': not faults,
-      'faults': faults, 'shortfalls': loadgen_log.shortfalls(found, rules, scenario) if performance else [],
+      'faults': faults, 'latency_limit_ms': scenario.latency_limit_ms,
+      'tried': [{name: e[name] for name in ('target_qps', 'faults')} for e in events if e['event'] == 'tried'],
+      'shortfalls': loadgen_log.shortfalls(found, rules, scenario) if performance else [],
       'latency_ms': {name: to_ms(ns) for name, ns in (found['latency_ns'] or {}).items()},
       'official_latency_ms': to_ms(found['early_stopping_ns']),
       'samples_per_second': found['samples_per_second'] and round(found['samples_per_second'], 3),
@@ -62,13 +66,14 @@ def make(folder) -> dict:
                   for name, value in rules.quality_targets.items()} if made['metrics'] else None}
 
 
-def _items(header: dict, **passes: dict) -> dict:
+def _items(header: dict, faults: list, **passes: dict) -> dict:
   """What DAWNBench asks: the mean latency of an item, with and without preprocessing, and its cost in USD."""
-  samples, items, faults, latency = header['serving']['num_samples'], header['serving']['num_items'], [], {}
+  samples, items, latency = header['serving']['num_samples'], header['serving']['num_items'], {}
   for name, found in passes.items():
     settings = found['settings']
     if not (found['queries'] == found['total_samples'] == samples and settings['performance_issue_unique']
-            and settings['samples_per_query'] == 1 and found['scenario'] == 'SingleStream'):
+            and settings['samples_per_query'] == 1 and (found['scenario'], found['mode']) == (
+                'SingleStream', 'PerformanceOnly')):
       faults.append(f'{name}: not each of the {samples} samples was answered once, alone')
     if found['errors'] or found['num_errors'] or {found['validity'], found['summary_validity']} != {'VALID'}:
       faults.append(f'{name}: Result is {found["validity"]}, {found["num_errors"]} errors')
@@ -78,10 +83,34 @@ def _items(header: dict, **passes: dict) -> dict:
           'cost_usd': price}
 
 
+def logs_sha256(folder) -> dict[str, str]:
+  """Digests of what LoadGen and the launcher left in a folder: path -> sha256."""
+  paths = [p for p in Path(folder).rglob('*') if p.is_file() and p.name.startswith(('mlperf_log', 'user.conf'))]
+  return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
+
+
+def _untold(folder: Path, events, serving: dict, measured: dict | None) -> list[str]:
+  """Where tape and files beside it are not those of one whole run."""
+  last, found = events[-1], []
+  if last['event'] != 'exit' or last.get('status') != 'complete':
+    found.append('the tape has no end: the run was cut short')
+  elif last['logs_sha256'] != (now := logs_sha256(folder)):
+    changed = sorted(name for name in {*now, *last['logs_sha256']} if now.get(name) != last['logs_sha256'].get(name))
+    found.append(f'{", ".join(changed)}: not as the run left it')
+  if serving['mode'] != 'performance' and (measured is None or measured['num_evaluated'] != serving['num_items']):
+    found.append(f'{measured and measured["num_evaluated"]} items were measured, wanted {serving["num_items"]}')
+  return found
+
+
 def write(folder) -> dict:
   """Writes `record.json` of the run in `folder`, and `accuracy.txt` where it measured; returns the record."""
-  made = make(folder)
-  if made['mode'] == 'accuracy':
+  try:
+    made = make(folder)
+  except Problem:
+    with contextlib.suppress(OSError):
+      (Path(folder) / 'record.json').unlink()  # what cannot be derived is no record
+    raise
+  if made['mode'] == 'accuracy' and made['metrics']:
     metrics, count = made['metrics'], made['num_evaluated']
     text = (accuracy_log.squad_text(100 * metrics['exact_match'], 100 * metrics['f1']) if 'f1' in metrics else
             accuracy_log.image_text(round(metrics['accuracy'] * count), count))
@@ -90,13 +119,35 @@ def write(folder) -> dict:
   return made
 
 
-def write_all(workdir) -> list[Path]:
-  """Derives the records of every run of inference below the workdir of a trained one again; their paths."""
+def pairs(workdir) -> list[Path]:
+  """The folders of each scenario that was run in both of MLPerf's modes.
+
+  Raises:
+    Problem: there is none.
+  """
+  found = [folder / mode for folder in sorted((Path(workdir) / 'inference').glob('*'))
+           for mode in ('accuracy', 'performance') if all((folder / name / 'tape.jsonl').is_file()
+                                                          for name in ('accuracy', 'performance'))]
+  if not found:
+    raise Problem(f'{workdir}: no scenario was run in both modes; run launchers.infer with --mode=accuracy and '
+                  '--mode=performance')
+  return found
+
+
+def write_all(workdir, **author) -> list[str]:
+  """Derives the records of every run of inference below the workdir of a trained one again; where they are.
+
+  author: `author` and `author_email` of DAWNBench's entries, where the tape does not name them.
+  """
   folders = sorted(path.parent for path in (Path(workdir) / 'inference').glob('*/*/tape.jsonl')
                    if path.parent.suffix != '.part')
+  told = []
   for folder in folders:
-    write(folder)
-  return [folder / 'record.json' for folder in folders]
+    made = write(folder)
+    told.append(f'inference {folder / "record.json"}')
+    if made['mode'] == 'dawnbench':
+      told.append(f'dawnbench of inference: {dawnbench_inference.outcome(made, folder, **author)}')
+  return told
 
 
 def table(made: dict) -> str:
@@ -110,10 +161,13 @@ def table(made: dict) -> str:
            f"{hardware['device_count']} x {hardware['device_kind']}",
            f"verdict   {verdict}" + ''.join(f'\n          {fault}' for fault in made['faults']),
            f"metrics   {metrics}"]
-  if times:
+  if times and made['scenario'] != 'offline':  # there it is how long the whole query had run
     lines.append(f'latency   ms: {times}')
   if made.get('official_latency_ms'):
     lines.append(f"official  {made['official_latency_ms']:.3f} ms (early stopping's estimate of its percentile)")
+  if made.get('latency_limit_ms') and times:
+    lines.append(f"limit     99 % of queries within {made['latency_limit_ms']:g} ms"
+                 + (f', the highest rate of {len(made["tried"])} that were tried' if made['tried'] else ''))
   if made.get('samples_per_second'):
     lines.append(f"rate      {made['samples_per_second']:.1f} samples/s")
   if made.get('cost_usd'):

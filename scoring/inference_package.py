@@ -23,7 +23,8 @@ from scoring.scenarios import MIN_DURATION_MS, Rules, Scenario, rules
 
 UNKNOWN = 'not recorded'
 NEEDED = ('benchmark', 'model', 'scenario', 'mode', 'round', 'num_samples', 'hardware', 'versions', 'precision',
-          'input_dtype', 'transformations', 'checkpoint', 'tricks', 'submitter', 'git_commit', 'git_dirty', 'command')
+          'input_dtype', 'transformations', 'checkpoint', 'tricks', 'submitter', 'git_commit', 'git_dirty', 'command',
+          'batch_sizes', 'xla_flags', 'config')
 ONE_RUN = ('scenario', 'mode', 'command')  # all else is the same in both modes
 BY_HAND = ('host_processors_per_node', 'host_memory_capacity', 'host_storage_capacity', 'host_storage_type',
            'host_processor_frequency', 'host_processor_caches', 'host_memory_configuration',

@@ -32,6 +32,9 @@ def record(events) -> dict:
   where the target was not reached, or no price is known.
   """
   first, kept = events[0], tapes.effective(events)
+  if 'serving' in first:
+    raise Problem('this is a tape of inference, which has no time to a target: name the workdir of the run that was '
+                  'served')
   hit, evaluations = clocks.reached(events), clocks.evaluations(events)
   best = max((e['metrics'][first['target']['metric']] for e in evaluations), default=None)
   last = hit or (evaluations[-1] if evaluations else None)

@@ -12,7 +12,7 @@ TOP = 5  # element 0 is what MLPerf's accuracy-imagenet.py reads (--dtype int32)
 
 def served(shape: tuple[int, ...], num_images: int, labels: Callable[[], Sequence[int]],
            read: Callable[[Sequence[int], np.ndarray], None], weights, logits: Callable,
-           exact_metrics: Callable, *, folded: bool) -> Served:
+           exact_metrics: Callable, *, preprocessing: str, folded: bool) -> Served:
   """A classifier of uint8 images.
 
   Args:
@@ -34,4 +34,4 @@ def served(shape: tuple[int, ...], num_images: int, labels: Callable[[], Sequenc
     return exact_metrics(sums())
 
   return Served(np.zeros(num_images, int), (0,), lambda bucket: (shape, np.uint8), read, weights, answer,
-                np.arange(num_images), measure, folded)
+                np.arange(num_images), measure, preprocessing, folded)

@@ -32,16 +32,18 @@ class Engine:
     self.num_executables = len(self.buckets) * len(self.batch_sizes)
     size = sum(x.nbytes for x in jax.tree.leaves(served.weights))
     self.constants = self.num_executables * size <= CONSTANT_BYTES if constants is None else constants
-    self._weights = () if self.constants else tuple(jax.tree.leaves(jax.device_put(served.weights)))
+    # one device, whatever mesh they were trained on: the records say one
+    self._one = jax.device_put(served.weights, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    self._weights = () if self.constants else tuple(jax.tree.leaves(self._one))
     self._compiled = {(bucket, size): self._compile(bucket, size) for bucket in self.buckets
                       for size in self.batch_sizes}
 
   def _compile(self, bucket: int, batch_size: int):
-    served, tree = self.served, jax.tree.structure(self.served.weights)
+    served, one, tree = self.served, self._one, jax.tree.structure(self._one)
 
     def answer(*arguments):
       *weights, rows = arguments
-      return served.answer(jax.tree.unflatten(tree, weights) if weights else served.weights, rows)
+      return served.answer(jax.tree.unflatten(tree, weights) if weights else one, rows)
 
     dims, dtype = served.row(bucket)
     rows = jax.ShapeDtypeStruct((batch_size, *dims), dtype)

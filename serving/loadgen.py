@@ -84,7 +84,7 @@ def run(system, samples: Samples, test_settings, performance_sample_count: int, 
   load = aborts(samples.load)
   sut = lg.ConstructFastSUT(system.issue, lambda: None)
   library = lg.ConstructQSL(samples.served.num_samples, min(performance_sample_count, samples.served.num_samples), load,
-                            samples.unload)
+                            aborts(samples.unload))
   gc.collect()
   gc.freeze()
   gc.disable()

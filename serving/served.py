@@ -26,6 +26,7 @@ class Served:
     answer: (weights, rows [B, *dims]) -> answers [B, ...], int32 or float32; traced for each bucket and batch size.
     items: int [N], which item of the test set each sample belongs to: a question may take several.
     measure: Answers to all samples -> ({metric: value}, items counted), by training's own evaluation.
+    preprocessing: what `read` does, for records of latency.
     folded: whether batch normalisation is folded into the weights.
   """
   lengths: np.ndarray
@@ -36,6 +37,7 @@ class Served:
   answer: Callable[[Any, Any], Any]
   items: np.ndarray
   measure: Callable[[Answers], tuple[dict[str, float], int]]
+  preprocessing: str
   folded: bool = False
 
   @property

@@ -34,6 +34,7 @@ def dawnbench(workdir, header: dict, *, accuracy: float = 0.94, num_samples: int
                       'input_dtype': 'uint8'})
   tape.event('measured', metrics={'accuracy': accuracy, 'top5_accuracy': 1.0}, num_evaluated=num_samples,
              answers_sha256='0' * 64)
+  tape.event('exit', status='complete', logs_sha256=inference.logs_sha256(folder))
   tape.close()
   inference.write(folder)
   return folder

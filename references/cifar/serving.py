@@ -26,4 +26,4 @@ def served(task: Task, variables, *, epsilon: float, fold: bool) -> Served:
   return classifier.served(
       tuple(shape), size, lambda: load()['label'], read, variables,
       lambda weights, images: task.logits(weights, images, network), lambda sums: exact_metrics(task, sums),
-      folded=fold)
+      preprocessing='taken from memory', folded=fold)

@@ -31,4 +31,4 @@ def served(task: Task, variables, *, fold: bool) -> Served:
   return classifier.served(
       (config.eval_image_size, config.eval_image_size, 3), config.num_eval_examples, label_of, read, variables,
       lambda weights, images: task.logits(weights, images, network), lambda sums: exact_metrics(task, sums),
-      folded=fold)
+      preprocessing='read, decoded, resized and cropped', folded=fold)

@@ -43,7 +43,8 @@ def bert(task: Task, variables) -> Served:
   keep = lambda path: 'qa_outputs' in path  # applied in float32
   weights = folding.cast(variables['params'], jnp.dtype(task.config.compute_dtype), keep)
   return Served(source.lengths, task.data['eval'].order.buckets, lambda length: ((2 + length,), np.int32), read,
-                weights, answer, source.rows[:, 0], measure)
+                weights, answer, source.rows[:, 0], measure,
+                'windows of prepared word pieces; which span of all is best is chosen off the clock')
 
 
 def from_scratch(task: Task, variables) -> Served:
@@ -83,4 +84,5 @@ def from_scratch(task: Task, variables) -> Served:
   dtype, keep = jnp.dtype(task.config.compute_dtype), lambda path: 'pointers' in path  # applied in float32
   return Served(source.lengths, task.data['eval'].order.buckets,
                 lambda length: ((asked * QUESTION_WORD + length * CONTEXT_WORD,), np.int32), read,
-                folding.cast(variables, dtype, keep), answer, np.arange(len(source.rows)), measure)
+                folding.cast(variables, dtype, keep), answer, np.arange(len(source.rows)), measure,
+                'prepared words, and which of them the question has')

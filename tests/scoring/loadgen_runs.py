@@ -70,6 +70,7 @@ def put_record(folder, benchmark: str, model: str, scenario: str, mode: str, *, 
       'hardware': {'platform': 'cpu', 'device_kind': 'cpu', 'device_count': 1, 'process_count': 1, 'host': 'AMD EPYC',
                    'host_cores': 2},
       'versions': {'python': '3.11.7', 'jax': '0.10.2'}, 'git_commit': 'none', 'git_dirty': True, 'tricks': {},
+      'batch_sizes': [1], 'xla_flags': '', 'config': '',
       'command': ['--config=toy.py', f'--mode={mode}'],
       'submitter': {'organization': 'Daybreak Test', 'hardware': ''},
       'checkpoint': {'run': 'toy', 'step': 7, 'parameters_sha256': 'ab' * 32, 'metric': 'accuracy 0.9'}, **fields}

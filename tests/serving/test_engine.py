@@ -1,4 +1,5 @@
 """Batches, buckets and executables: no answer depends on how its sample was padded or with whom it was batched."""
+import dataclasses
 import queue
 import threading
 
@@ -84,6 +85,25 @@ def test_offline_sorts_by_length(engine):
   system.close()
   lengths = engine.served.lengths[order]
   assert sorted(order) == list(range(echo.NUM)) and (np.diff(lengths) >= 0).all()
+
+
+def test_weights_that_were_trained_on_a_mesh_answer_on_one_device():
+  from training import mesh as meshes
+  served = echo.served()
+  spread = meshes.place({'one': np.int32(1)}, meshes.replicated(meshes.make_mesh()))
+  assert len(spread['one'].devices()) == 8
+  for constants in (True, False):
+    engine = Engine(dataclasses.replace(served, weights=spread), (1,), constants=constants)
+    answers = engine(*loaded().one(4))
+    assert answers.devices() == {jax.devices()[0]} and np.asarray(answers).tolist() == [[4]]
+
+
+def test_samples_that_a_query_holds_twice_do_not_lie_together(engine):
+  order = []
+  system = systems.Pipelined(engine, loaded(), lambda ids, samples, answers: order.extend(samples))
+  system.issue(list(range(6)), [1, 4, 1, 2, 4, 1])  # all of one length
+  system.close()
+  assert order == [1, 4, 1, 2, 4, 1]
 
 
 def test_folding_by_hand():
