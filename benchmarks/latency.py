@@ -4,7 +4,7 @@
 
 Ours is measured as LoadGen sees it: from the call of a system's `issue` with a sample in host memory to the call of
 `complete` with its answer in host memory. Peers get the same rows as one array and give the same kind of answer; offline
-they get batches that lie ready, while ours gathers them. All answer in the same process, take turns, and take threads as
+they get batches that lie ready, while ours gathers them. All answer in the same process, take turns, and take threads, as
 they like best: one for each core. One line of JSON a reference, type and scenario; what a peer cannot do is in its
 `not_measured`. Nothing here is verified by MLCommons.
 """
@@ -149,7 +149,7 @@ def line(reference: str, dtype: str, scenario: str, asks, failed, samples: int, 
          unit='s/query' if samples == 1 else 's/sample', reference=reference, dtype=dtype, scenario=scenario,
          milliseconds=percentiles, cpu_milliseconds={name: round(1000 * x / samples, 4) for name, x in cpu.items()},
          queries=len(together[Ours.name]), not_measured=failed, device=jax.devices()[0].device_kind,
-         jax=jax.__version__, **more)
+         threads=serving_peers.THREADS, versions={'jax': jax.__version__, **serving_peers.versions()}, **more)
 
 
 def main(_):

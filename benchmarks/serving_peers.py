@@ -3,11 +3,19 @@
 Each module takes and gives what ours does: uint8 images, normalised inside, and the five likeliest classes; or a row of
 word pieces as references/squad/serving.py has it, and start and end logits. Weights are made up.
 """
+import contextlib
 import importlib.metadata
 import io
+import logging
 import os
 
+import jax
 import numpy as np
+
+# Threads for each: XLA, too, takes the cores that this process may use.
+THREADS = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+DEVICES = {'cpu': 'cpu', 'gpu': 'cuda'}  # jax's name of a platform -> torch's; no peer on others
+PROVIDERS = {'cpu': 'CPUExecutionProvider', 'gpu': 'CUDAExecutionProvider'}
 
 
 def airbench(recipe):
@@ -85,8 +93,8 @@ class TorchCompiled:
     import torch
     import torch._inductor.config as inductor
     inductor.freezing = True
-    torch.set_num_threads(os.cpu_count())
-    device = 'cuda' if torch.cuda.is_available() else 'cpu'
+    torch.set_num_threads(THREADS)
+    device = DEVICES[jax.default_backend()]
     net = case.network(torch, getattr(torch, dtype)).to(device).eval().requires_grad_(False)
     compiled = torch.compile(net, mode=None if self.mode == 'default' else self.mode, dynamic=False)
 
@@ -94,10 +102,6 @@ class TorchCompiled:
       with torch.inference_mode():
         return compiled(torch.from_numpy(rows).to(device)).cpu().numpy()
     return answer
-
-  @property
-  def version(self) -> str:
-    return importlib.metadata.version('torch')
 
 
 class OnnxRuntime:
@@ -108,19 +112,28 @@ class OnnxRuntime:
     """(rows [B, ...]) -> answers [B, ...], host to host."""
     import onnxruntime
     import torch
+    provider = PROVIDERS[jax.default_backend()]
+    if provider not in onnxruntime.get_available_providers():
+      raise NotImplementedError(f'onnxruntime {onnxruntime.__version__} was built without {provider}')
+    logging.getLogger('onnx_ir').setLevel(logging.WARNING)  # names each constant that occurs twice
     net = case.network(torch, getattr(torch, dtype)).eval().requires_grad_(False)
     file = io.BytesIO()
     torch.onnx.export(net, (torch.from_numpy(case.rows(batch_size)),), input_names=['rows'], output_names=['answers'],
                       dynamo=True, verbose=False).save(file)
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.intra_op_num_threads = os.cpu_count()
-    session = onnxruntime.InferenceSession(file.getvalue(), options, onnxruntime.get_available_providers())
+    options.intra_op_num_threads = THREADS
+    session = onnxruntime.InferenceSession(file.getvalue(), options, [provider])
     return lambda rows: session.run(None, {'rows': rows})[0]
 
-  @property
-  def version(self) -> str:
-    return importlib.metadata.version('onnxruntime')
+
+def versions() -> dict[str, str]:
+  """Of the peers that are installed."""
+  found = {}
+  for name in ('torch', 'torchvision', 'transformers', 'onnxruntime', 'onnxscript'):
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found[name] = importlib.metadata.version(name)
+  return found
 
 
 def agree(answers: np.ndarray, peers: np.ndarray):
