@@ -3,10 +3,11 @@
   python -m benchmarks.latency [--references=airbench,resnet50,bert_base_128,bert_base_384] [--dtypes=...] [--quick]
 
 Ours is measured as LoadGen sees it: from the call of a system's `issue` with a sample in host memory to the call of
-`complete` with its answer in host memory. Peers get the same rows as one array and give the same kind of answer; offline
-they get batches that lie ready, while ours gathers them. All answer in the same process, take turns, and take threads, as
-they like best: one for each core. One line of JSON a reference, type and scenario; what a peer cannot do is in its
-`not_measured`. Nothing here is verified by MLCommons.
+`complete` with its answer in host memory. Peers get the same rows as one array and give the same kind of answer;
+offline they get batches that lie ready, while ours gathers them. All are in the same process, take turns, and have one
+thread for each core that the process may use. On a busy machine let that be one (taskset -c 0): threads that wait for
+each other suffer most, torch's above all. One line of JSON a reference, type and scenario; what a peer cannot do is in
+its `not_measured`. Nothing here is verified by MLCommons.
 """
 import functools
 import threading
@@ -24,12 +25,13 @@ from serving.engine import Engine
 from serving.samples import Samples
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list('references', ['airbench', 'resnet50', 'bert_base_128', 'bert_base_384'], 'which')
+flags.DEFINE_list('references', ['airbench', 'resnet50', 'bert_base_128', 'bert_base_384'],
+                  'which; and digits')
 flags.DEFINE_list('dtypes', ['bfloat16', 'float32'], 'of the computation; the recipes have bfloat16')
 flags.DEFINE_list('scenarios', ['single_stream', 'offline'], 'batch 1, or the largest batches')
 flags.DEFINE_integer('batch_size', 0, 'of offline; 0: 16 on a CPU, 64 on an accelerator')
-flags.DEFINE_list('torch_modes', [], "of torch.compile; default: 'default' on a CPU, and on a GPU 'reduce-overhead' and "
-                  "'max-autotune', which both use CUDA graphs")
+flags.DEFINE_list('torch_modes', [], "of torch.compile; default: 'default' on a CPU, and on a GPU "
+                  "'reduce-overhead' and 'max-autotune', which both use CUDA graphs")
 flags.DEFINE_float('seconds', 4.0, 'of a turn, about', lower_bound=0)
 flags.DEFINE_integer('turns', 5, 'turns of each', lower_bound=1)
 flags.DEFINE_bool('quick', False, "two layers of BERT's twelve")

@@ -2,9 +2,9 @@
 
   python -m benchmarks.query_overhead
 
-The real LoadGen sends single-stream queries to our system, whose executable takes the same arguments and gives an answer
-of the same shape, and of each argument reads one number. The peer is LoadGen with a system that answers at once, which
-is the least that a query costs: the ratio says what share of ours that is. Nothing here is verified by MLCommons.
+The real LoadGen sends single-stream queries to our system, whose executable takes the same arguments and gives an
+answer of the same shape, and of each argument reads one number. The peer is LoadGen with a system that answers at once,
+which is the least that a query costs: the ratio says what share of ours that is. Nothing here is verified by MLCommons.
 """
 import dataclasses
 import tempfile

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from benchmarks import serving_peers
-from references.cifar.configs import no_tta
+from references.cifar.configs import digits, no_tta
 from references.resnet_imagenet.configs import mlperf_1632
 from references.squad.configs import bert_base
 from serving.served import Served
@@ -76,9 +76,10 @@ def windows(length: int, num_layers: int) -> Callable[[str], Served]:
 
 
 def cases(*, quick: bool) -> dict[str, Case]:
-  """By name; `quick`: two layers of BERT's twelve, and a small ResNet that has no peer."""
+  """By name; `quick`: two layers of BERT's twelve."""
   layers = 2 if quick else 12
-  return {'airbench': Case(images(no_tta.get_config()), serving_peers.airbench('AIRBENCH94_MUON')),
+  return {'digits': Case(images(digits.get_config()), serving_peers.digits),
+          'airbench': Case(images(no_tta.get_config()), serving_peers.airbench('AIRBENCH94_MUON')),
           'resnet50': Case(images(mlperf_1632.get_config()), serving_peers.resnet50),
           **{f'bert_base_{length}': Case(windows(length, layers), serving_peers.bert(layers), length)
              for length in (128, 384)}}

@@ -27,6 +27,19 @@ def airbench(recipe):
   return make
 
 
+def digits(torch, dtype):
+  """Groups of 32 and 64 channels."""
+  from input_pipelines import digits as data
+  layers = []
+  for channels, width in ((1, 32), (32, 64)):
+    for ins, pool in ((channels, [torch.nn.MaxPool2d(2)]), (width, [])):
+      layers += [torch.nn.Conv2d(ins, width, 3, padding=1, bias=False), *pool, torch.nn.BatchNorm2d(width),
+                 torch.nn.GELU('tanh')]
+  net = torch.nn.Sequential(*layers, torch.nn.AdaptiveMaxPool2d(1), torch.nn.Flatten(),
+                            torch.nn.Linear(64, 10, bias=False))
+  return _images(torch, net, torch.zeros(1), torch.full((1,), float(data.MAXIMUM)), dtype)
+
+
 def resnet50(torch, dtype):
   from tests.references import vision_ops
   vision_ops.declare(torch)
@@ -73,8 +86,8 @@ def _images(torch, net, mean, std, dtype):
     def __init__(self):
       super().__init__()
       self.net = net.to(dtype).to(memory_format=torch.channels_last)
-      self.register_buffer('mean', mean.reshape(3, 1, 1))
-      self.register_buffer('std', std.reshape(3, 1, 1))
+      self.register_buffer('mean', mean.reshape(-1, 1, 1))
+      self.register_buffer('std', std.reshape(-1, 1, 1))
 
     def forward(self, rows):
       x = (rows.permute(0, 3, 1, 2).float() - self.mean) / self.std

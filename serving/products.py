@@ -1,8 +1,9 @@
 """Products and convolutions for inference, on CPUs as their matrix units take them; elsewhere XLA's own.
 
-XLA:CPU hands a product of bfloat16 to its library, YNNPACK, only where the sums stay float32; one that rounds at once is
-computed in float32, and so are convolutions of bfloat16. So here sums are float32 until the end, and convolutions are
-sums of products. benchmarks/NOTES.md has what that gains. Not for training: gradients would be products in float32.
+XLA:CPU gives a product of bfloat16 to its library, YNNPACK, only where the sums stay float32; where they are rounded
+at once, it computes in float32, and so it does convolutions of bfloat16. So here sums are float32 until the end, and
+convolutions are sums of products. benchmarks/NOTES.md has what that gains. Not for training: gradients would be
+products of float32.
 """
 import functools
 import itertools
