@@ -11,7 +11,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 
-FEW_CHANNELS = 32  # below this a product for each tap is too thin: taps are put side by side, and it is one product
+FEW_CHANNELS = 32  # with fewer, the product of a tap is too thin to be worth it
 
 
 def dot_general(x, y, dimension_numbers, precision=None, preferred_element_type=None, **more):
@@ -33,7 +33,7 @@ def convolution(x, kernel, stride: int, padding):
   def plain(x, kernel):
     return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding,
                                         dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-  if x.dtype != jnp.bfloat16 and kernel.shape[:2] != (1, 1):
+  if kernel.shape[:2] != (1, 1) and (x.dtype != jnp.bfloat16 or x.shape[-1] < FEW_CHANNELS):
     return plain(x, kernel)
   return jax.lax.platform_dependent(x, kernel, default=plain, cpu=functools.partial(
       _products, stride=stride, padding=padding))
@@ -41,12 +41,26 @@ def convolution(x, kernel, stride: int, padding):
 
 def _products(x, kernel, stride, padding):
   height, width, channels, filters = kernel.shape
-  x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-  rows, columns = ((have - size) // stride + 1 for have, size in zip(x.shape[1:], (height, width)))
-  taps = [x[:, i:i + (rows - 1) * stride + 1:stride, j:j + (columns - 1) * stride + 1:stride].reshape(-1, channels)
-          for i, j in itertools.product(range(height), range(width))]
-  kernels = kernel.reshape(-1, channels, filters)
-  if channels < FEW_CHANNELS:
-    taps, kernels = [jnp.concatenate(taps, -1)], [kernel.reshape(-1, filters)]
-  y = sum(jax.lax.dot(tap, weights, preferred_element_type=jnp.float32) for tap, weights in zip(taps, kernels))
-  return y.astype(x.dtype).reshape(len(x), rows, columns, filters)
+  taps = list(_taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (height, width), stride))
+  y = sum(jax.lax.dot(tap.reshape(-1, channels), kernel[i, j], preferred_element_type=jnp.float32)
+          for (i, j), tap in taps)
+  return y.astype(x.dtype).reshape(*taps[0][1].shape[:3], filters)
+
+
+def _taps(x, size: tuple[int, int], stride: int):
+  """((row, column), what each window has there: [B, H', W', C]) of windows over padded x: [B, H, W, C]."""
+  rows, columns = ((have - window) // stride * stride + 1 for have, window in zip(x.shape[1:], size))
+  for i, j in itertools.product(*map(range, size)):
+    yield (i, j), x[:, i:i + rows:stride, j:j + columns:stride]
+
+
+def max_pool(x, size: int, stride: int, padding: int):
+  """Maxima of windows over x: [B, H, W, C], a float; on CPUs as maxima of slices, which are vectorised."""
+  def windows(x):
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, size, size, 1), (1, stride, stride, 1),
+                                 ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
+
+  def slices(x):
+    x = jnp.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)), constant_values=-jnp.inf)
+    return functools.reduce(jnp.maximum, (tap for _, tap in _taps(x, (size, size), stride)))
+  return jax.lax.platform_dependent(x, cpu=slices, default=windows)

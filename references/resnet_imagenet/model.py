@@ -176,7 +176,7 @@ class ResNet(nn.Module):
     stem = (SpaceToDepthConv(self.width, self.dtype, self.folded, name='stem') if self.space_to_depth else
             Conv(self.width, 7, 2, self.dtype, self.folded, name='stem'))
     x = nn.relu(norm(name='norm')(stem(images.astype(self.dtype), train), train))
-    x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+    x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)]) if train else products.max_pool(x, 3, 2, 1)
     for stage, blocks in enumerate(stages):
       for number in range(blocks):
         stride = 2 if stage and not number else 1

@@ -1,6 +1,7 @@
 """Products and convolutions of inference: the same numbers, and in which type their sums are kept."""
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,4 +56,14 @@ def test_training_has_xlas_convolutions_and_no_products_for_them():
       variables, images).as_text() for train in (True, False)}
   count = lambda train, what: text[train].count(f'stablehlo.{what}')
   assert (count(True, 'convolution'), count(True, 'dot_general')) == (17, 1)  # a head
-  assert count(False, 'convolution') == 0 and count(False, 'dot_general') > 17
+  # Thin ones stay: the stem and the 3 x 3 of two stages. Nine products for each of the others, one for each 1 x 1.
+  assert (count(False, 'convolution'), count(False, 'dot_general')) == (3, 2 * 9 + 12 + 1)
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('size, stride, padding, rows', [(3, 2, 1, 12), (3, 2, 1, 11), (2, 2, 0, 7)])
+def test_max_pool_is_flaxs(size, stride, padding, rows, dtype):
+  x = made((2, rows, 9, 5), dtype)
+  ours = jax.jit(lambda x: products.max_pool(x, size, stride, padding))(x)
+  theirs = nn.max_pool(x, (size, size), (stride, stride), [(padding, padding)] * 2)
+  assert ours.dtype == dtype and np.array_equal(ours, theirs)
