@@ -9,7 +9,7 @@ from serving.served import Served
 
 # Up to this, weights are constants of each executable: XLA lays them out for the machine once, at compile time, and a
 # call passes no arguments but its rows (README.md has what both ways cost). Above, copies in each executable cost more.
-CONSTANT_BYTES = 2**28
+CONSTANT_BYTES = 2**30
 
 
 class Engine:

@@ -5,6 +5,16 @@ import numpy as np
 
 from serving.served import Served
 
+ALIGNMENT = 64  # bytes: on CPUs, XLA reads arrays that begin at a multiple of it where they lie, and copies others
+
+
+def aligned(shape: tuple[int, ...], dtype) -> np.ndarray:
+  """Zeros that begin at a multiple of ALIGNMENT."""
+  size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+  memory = np.zeros(size + ALIGNMENT, np.uint8)
+  start = -memory.ctypes.data % ALIGNMENT
+  return memory[start:start + size].view(dtype).reshape(shape)
+
 
 class Samples:
   """What LoadGen calls a query sample library. Never on the device: the rules forbid to keep samples there."""
@@ -22,7 +32,7 @@ class Samples:
     for number in np.unique(self._bucket_of[samples]):
       chosen = samples[self._bucket_of[samples] == number]
       dims, dtype = self.served.row(self.served.buckets[number])
-      rows = np.zeros((len(chosen), *dims), dtype)
+      rows = aligned((len(chosen), *dims), dtype)
       self.served.read(chosen, rows)
       self._rows[number], self._slots[chosen] = rows, np.arange(len(chosen))
 
@@ -45,13 +55,12 @@ class Samples:
     samples = np.asarray(samples)
     bucket = self.served.bucket(samples)
     dims, dtype = self.served.row(bucket)
-    rows = (np.empty if len(samples) == size else np.zeros)((size, *dims), dtype)
+    rows = aligned((size, *dims), dtype)
     numbers, slots = self._bucket_of[samples], self._slots[samples]
     if (numbers == numbers[0]).all() and self.served.buckets[numbers[0]] == bucket:
       # 'clip' lets numpy write into `out` directly; all slots exist
       np.take(self._rows[numbers[0]], slots, 0, out=rows[:len(samples)], mode='clip')
     else:
-      rows[:] = 0
       for at, (number, slot) in enumerate(zip(numbers, slots)):
         row = self._rows[number][slot]
         rows[at, :len(row)] = row

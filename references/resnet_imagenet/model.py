@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from serving import products
+
 # Convolutions keep the variance of what goes in, of a normal distribution cut at two sigma (He et al., arXiv
 # 1502.01852), as the MLPerf reference starts them.
 he_normal = nn.initializers.variance_scaling(2.0, 'fan_in', 'truncated_normal')
@@ -63,6 +65,14 @@ class BatchNorm(nn.Module):
     return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(self.dtype)
 
 
+def convolve(x, kernel, stride: int, padding, train: bool):
+  """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K]; without gradients, as serving/products.py has it."""
+  if not train:
+    return products.convolution(x, kernel, stride, padding)
+  return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding,
+                                      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
 class Conv(nn.Module):
   """A convolution without bias, `size` x `size`, padded by size // 2 on each side as torchvision does.
 
@@ -75,11 +85,9 @@ class Conv(nn.Module):
   dtype: Any = jnp.bfloat16
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, train: bool):
     kernel = self.param('kernel', he_normal, (self.size, self.size, x.shape[-1], self.features))
-    return jax.lax.conv_general_dilated(
-        x, kernel.astype(self.dtype), (self.stride, self.stride), [(self.size // 2,) * 2] * 2,
-        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return convolve(x, kernel.astype(self.dtype), self.stride, [(self.size // 2,) * 2] * 2, train)
 
 
 class SpaceToDepthConv(nn.Module):
@@ -92,14 +100,14 @@ class SpaceToDepthConv(nn.Module):
   dtype: Any = jnp.bfloat16
 
   @nn.compact
-  def __call__(self, x):
+  def __call__(self, x, train: bool):
     b, h, w, c = x.shape
     kernel = self.param('kernel', he_normal, (7, 7, c, self.features)).astype(self.dtype)
     # Padded in front, tap 0 becomes the second of its block: pixel 2i - 3 is in block i - 2.
     kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(4, 2, 4, 2, c, -1)
     kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 4 * c, -1)
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), [(2, 1)] * 2, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+    return convolve(x, kernel, 1, [(2, 1)] * 2, train)
 
 
 class Block(nn.Module):
@@ -119,14 +127,14 @@ class Block(nn.Module):
     conv = functools.partial(Conv, dtype=self.dtype)
     last = functools.partial(self.norm, scale_init=nn.initializers.zeros)
     if self.bottleneck:
-      y = nn.relu(self.norm(name='norm1')(conv(self.width, 1, name='conv1')(x), train))
-      y = nn.relu(self.norm(name='norm2')(conv(self.width, 3, self.stride, name='conv2')(y), train))
-      y = last(name='norm3')(conv(4 * self.width, 1, name='conv3')(y), train)
+      y = nn.relu(self.norm(name='norm1')(conv(self.width, 1, name='conv1')(x, train), train))
+      y = nn.relu(self.norm(name='norm2')(conv(self.width, 3, self.stride, name='conv2')(y, train), train))
+      y = last(name='norm3')(conv(4 * self.width, 1, name='conv3')(y, train), train)
     else:
-      y = nn.relu(self.norm(name='norm1')(conv(self.width, 3, self.stride, name='conv1')(x), train))
-      y = last(name='norm2')(conv(self.width, 3, name='conv2')(y), train)
+      y = nn.relu(self.norm(name='norm1')(conv(self.width, 3, self.stride, name='conv1')(x, train), train))
+      y = last(name='norm2')(conv(self.width, 3, name='conv2')(y, train), train)
     if x.shape != y.shape:
-      x = conv(y.shape[-1], 1, self.stride, name='conv_skip')(x)
+      x = conv(y.shape[-1], 1, self.stride, name='conv_skip')(x, train)
       x = self.norm(name='norm_skip')(x, train)
     return nn.relu(x + y)
 
@@ -156,8 +164,8 @@ class ResNet(nn.Module):
     norm = functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype, folded=self.folded)
     stem = (SpaceToDepthConv(self.width, self.dtype, name='stem') if self.space_to_depth else
             Conv(self.width, 7, 2, self.dtype, name='stem'))
-    x = nn.relu(norm(name='norm')(stem(images.astype(self.dtype)), train))
-    x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)])
+    x = nn.relu(norm(name='norm')(stem(images.astype(self.dtype), train), train))
+    x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)]) if train else products.max_pool(x, 3, 2, 1)
     for stage, blocks in enumerate(stages):
       for number in range(blocks):
         stride = 2 if stage and not number else 1

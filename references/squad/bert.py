@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from references.squad.model import NEVER
+from serving import products
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,9 @@ class Sizes:
 BASE, LARGE = Sizes(), Sizes(24, 1024, 16, 4096)
 
 
-def _dense(width: int, dtype, name: str):
-  return nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name)
+def _dense(width: int, dtype, name: str, train: bool):
+  return nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name,
+                  dot_general=None if train else products.dot_general)
 
 
 def _norm(dtype, name: str):
@@ -46,12 +48,12 @@ class Layer(nn.Module):
   def __call__(self, x, valid, train: bool):
     batch, length, width = x.shape
     drop = nn.Dropout(self.dropout, deterministic=not train)
-    heads = lambda name: _dense(width, self.dtype, name)(x).reshape(batch, length, self.sizes.num_heads, -1)
+    heads = lambda name: _dense(width, self.dtype, name, train)(x).reshape(batch, length, self.sizes.num_heads, -1)
     query, key, value = heads('query'), heads('key'), heads('value')
     mixed = self._attend(query, key, value, valid, train).reshape(batch, length, width)
-    x = _norm(self.dtype, 'attention_norm')(x + drop(_dense(width, self.dtype, 'attention_out')(mixed)))
-    wide = nn.gelu(_dense(self.sizes.feed_forward, self.dtype, 'feed_forward_in')(x), approximate=False)
-    return _norm(self.dtype, 'feed_forward_norm')(x + drop(_dense(width, self.dtype, 'feed_forward_out')(wide)))
+    x = _norm(self.dtype, 'attention_norm')(x + drop(_dense(width, self.dtype, 'attention_out', train)(mixed)))
+    wide = nn.gelu(_dense(self.sizes.feed_forward, self.dtype, 'feed_forward_in', train)(x), approximate=False)
+    return _norm(self.dtype, 'feed_forward_norm')(x + drop(_dense(width, self.dtype, 'feed_forward_out', train)(wide)))
 
   def _attend(self, query, key, value, valid, train: bool):
     """Attention to what is valid; with dropout of the weights, as BERT trains, they must be written out."""
@@ -86,5 +88,5 @@ class Bert(nn.Module):
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer
     for n in range(sizes.num_layers):
       x = layer(sizes, self.dropout, self.dtype, name=f'layer_{n}')(x, valid, train)
-    logits = _dense(2, jnp.float32, 'qa_outputs')(x.astype(jnp.float32))
+    logits = _dense(2, jnp.float32, 'qa_outputs', train)(x.astype(jnp.float32))
     return tuple(jnp.where(valid, logits[..., n], NEVER) for n in range(2))

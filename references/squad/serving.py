@@ -14,12 +14,15 @@ LETTERS = squad_words.MAX_CHARS // 4  # int32 words that hold the characters of 
 QUESTION_WORD, CONTEXT_WORD = 1 + LETTERS, 2 + LETTERS  # and one more for what of it the question has
 
 
-def bert(task: Task, variables) -> Served:
+def bert(task: Task, variables, source=None) -> Served:
   """Windows of word pieces; the answer is start and end logits, float32 [L, 2], as MLPerf's accuracy-squad.py has it.
 
   A row: pieces of the question, pieces in all, then the pieces. Types and mask follow from the first two.
+
+  Args:
+    source: of the windows, as squad_sequences.Sequences; None: those of the task's evaluation.
   """
-  source = squad_sequences.Sequences(task.data_dir, 'eval')
+  source = source or squad_sequences.Sequences(task.data_dir, 'eval')
 
   def read(samples, rows):
     length = rows.shape[1] - 2

@@ -1,0 +1,66 @@
+"""Products and convolutions for inference, on CPUs as their matrix units take them; elsewhere XLA's own.
+
+XLA:CPU gives a product of bfloat16 to its library, YNNPACK, only where the sums stay float32; where they are rounded
+at once, it computes in float32, and so it does convolutions of bfloat16. So here sums are float32 until the end, and
+convolutions are sums of products. benchmarks/NOTES.md has what that gains. Not for training: gradients would be
+products of float32.
+"""
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+
+FEW_CHANNELS = 32  # with fewer, the product of a tap is too thin to be worth it
+
+
+def dot_general(x, y, dimension_numbers, precision=None, preferred_element_type=None, **more):
+  """jax.lax.dot_general; takes the same, so that flax's layers can be given it."""
+  dtype = preferred_element_type or jnp.result_type(x, y)
+  product = functools.partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, precision=precision, **more)
+  if dtype != jnp.bfloat16:
+    return product(x, y, preferred_element_type=dtype)
+  return jax.lax.platform_dependent(
+      x, y, cpu=lambda x, y: product(x, y, preferred_element_type=jnp.float32).astype(dtype),
+      default=lambda x, y: product(x, y, preferred_element_type=dtype))
+
+
+def convolution(x, kernel, stride: int, padding):
+  """x: [B, H, W, C]; kernel: [h, w, C, K], of the same dtype; padding: ((before, after), ...) of rows and columns.
+
+  Returns [B, H', W', K] of that dtype.
+  """
+  def plain(x, kernel):
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding,
+                                        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  if kernel.shape[:2] != (1, 1) and (x.dtype != jnp.bfloat16 or x.shape[-1] < FEW_CHANNELS):
+    return plain(x, kernel)
+  return jax.lax.platform_dependent(x, kernel, default=plain, cpu=functools.partial(
+      _products, stride=stride, padding=padding))
+
+
+def _products(x, kernel, stride, padding):
+  height, width, channels, filters = kernel.shape
+  taps = list(_taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (height, width), stride))
+  y = sum(jax.lax.dot(tap.reshape(-1, channels), kernel[i, j], preferred_element_type=jnp.float32)
+          for (i, j), tap in taps)
+  return y.astype(x.dtype).reshape(*taps[0][1].shape[:3], filters)
+
+
+def _taps(x, size: tuple[int, int], stride: int):
+  """((row, column), what each window has there: [B, H', W', C]) of windows over padded x: [B, H, W, C]."""
+  rows, columns = ((have - window) // stride * stride + 1 for have, window in zip(x.shape[1:], size))
+  for i, j in itertools.product(*map(range, size)):
+    yield (i, j), x[:, i:i + rows:stride, j:j + columns:stride]
+
+
+def max_pool(x, size: int, stride: int, padding: int):
+  """Maxima of windows over x: [B, H, W, C], a float; on CPUs as maxima of slices, which are vectorised."""
+  def windows(x):
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, size, size, 1), (1, stride, stride, 1),
+                                 ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
+
+  def slices(x):
+    x = jnp.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)), constant_values=-jnp.inf)
+    return functools.reduce(jnp.maximum, (tap for _, tap in _taps(x, (size, size), stride)))
+  return jax.lax.platform_dependent(x, cpu=slices, default=windows)
