@@ -47,9 +47,9 @@ def test_the_core_can_be_read_in_an_evening():
     assert sum(lines.pop(name) for name in names) <= limit, part
   # 1,500 for everything that a CIFAR-10 run needs; LARS, LAMB, sharded optimizer states and damaged checkpoints on top.
   assert sum(lines.values()) <= 1650
-  assert sum(map(code_lines, page)) <= 540
+  assert sum(map(code_lines, page)) <= 560
   scripts = [line for p in (ROOT / 'scoring' / 'page').glob('*.js') for line in p.read_text().splitlines()]
-  assert len(scripts) <= 820 and max(map(len, scripts)) <= 120
+  assert len(scripts) <= 880 and max(map(len, scripts)) <= 120
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -55,7 +55,7 @@ function passes(row, {search, device, single, origin, tricks, from, to, reached}
 function timeText(row) {
   const value = row.goal.seconds[row.clock];
   if (value != null || isHistory(row)) return seconds(value);
-  return row.goal.reached ? 'unknown' : 'not reached';  // unknown: a run of the set is missing
+  return row.goal.reached ? ['unknown', h('small', {}, whyUnknown(row))] : 'not reached';
 }
 
 /** Columns by name: what a cell shows, and what sorts it. */
@@ -71,7 +71,8 @@ const COLUMNS = {
           show: row => usd(BOARDS.price.value(row.goal))},
   result: {label: 'Result', sort: row => row.goal.result, show: row => metric(row.goal.metric, row.goal.result)},
   runs: {label: 'Reached', sort: row => row.n ? row.goal.reached / row.n : null,
-         show: row => row.n ? `${row.goal.reached} of ${row.n}` : row.kind === 'dawnbench' ? '1 chosen' : none},
+         show: row => row.n ? [`${row.goal.reached} of ${row.n}`, asked(row) && h('small', {}, asked(row))]
+           : row.kind === 'dawnbench' ? '1 chosen' : none},
   scenario: {label: 'Scenario', sort: row => row.scenario,
              show: row => words([row.scenario ?? none, row.mode].filter(Boolean).join(', '))},
   hardware: {label: 'Hardware', sort: row => row.hardware.toLowerCase(), show: row => [

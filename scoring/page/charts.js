@@ -6,7 +6,7 @@ const SPANS = ['train', 'eval', 'data', 'data_init', 'compile', 'init', 'import'
   'unattributed'];
 const MOST_DOTS = 1500;  // more of them hide each other and cost the page its second
 const MOST_BARS = 40, MOST_LINES = 15;
-const TARGET_LINE = {stroke: 'var(--target)', strokeWidth: 1.5, strokeDasharray: '5 4'};
+const TARGET_LINE = {stroke: 'colour', strokeWidth: 1.5, strokeDasharray: '5 4'};
 
 /** Plot.plot with this page's look, a title, and what it shows said for those who do not see it; the drawing. */
 function chart(holder, title, options) {
@@ -82,13 +82,25 @@ function byEntry(holder, dots, look, format, label) {
                        strokeOpacity: 0.3, strokeLinecap: 'round'}),
       Plot.dot(top, {...look, y: name, x: 'value', r: 5}),
       Plot.text(top, {y: name, x: 0, text: dot => dot.row.name, textAnchor: 'start', dy: -14, dx: 2,
-                      fill: 'var(--ink)'}),
+                      fill: 'var(--ink)', stroke: 'var(--panel)', strokeWidth: 5}),
     ]});
   if (top.some(dot => dot.row.goal.min)) {
     holder.append(h('p', {class: 'hint'}, 'Dot: expected until a success. Band: from the fastest to the slowest run.'));
   }
   return plot;
 }
+
+/** The targets of what is chosen, each once; one that not all share has the colour of its entry, if it is of one. */
+function targetsOf(chosen) {
+  const having = chosen.filter(({goal}) => goal.value != null);
+  const found = [...d3.group(having, ({goal}) => goalKey(goal)).values()];
+  return found.map(all => ({value: all[0].goal.value, text: metricTick(all[0].goal.metric)(all[0].goal.value),
+    colour: found.length > 1 && all.length === 1 ? all[0].colour : 'var(--target)'}));
+}
+
+/** The targets' legend, below a chart, since words inside it would lie over runs. */
+const targetLegend = targets => targets.length ? [legend(targets.map(({text, colour}) =>
+  [`target ${text}`, colour, 'dash']))] : [];
 
 /** The metric against seconds on a clock, or against epochs: every run of every entry, and the target. */
 function trajectory(holder, chosen, axis, clock) {
@@ -99,21 +111,20 @@ function trajectory(holder, chosen, axis, clock) {
   const drawn = points.filter(point => point.x != null && point.y != null);
   if (!drawn.length) return;
   const runs = new Set(drawn.map(point => point.line)).size, opacity = runs > 30 ? 0.25 : runs > 6 ? 0.5 : 0.9;
-  const goals = goal.value == null ? [] : [goal.value];
+  const targets = targetsOf(chosen), measures = new Set(chosen.map(one => metricName(one.goal.metric)));
   chart(holder, byEpoch ? 'By epochs' : `By seconds, ${clock.label} clock`, {
     height: 280, marginBottom: 36, r: {type: 'identity'},
     x: {label: axis, nice: true, ticks: 6, ...(byEpoch ? {} : far(chosen, drawn.map(point => point.x)))},
-    y: {label: metricName(goal.metric), grid: true, nice: true, tickFormat: tick},
+    y: {label: [...measures].join(' or '), grid: true, nice: true, tickFormat: tick},
     marks: [
-      Plot.ruleY(goals, TARGET_LINE),
-      Plot.text(goals, {y: one => one, text: one => `target ${tick(one)}`, frameAnchor: 'left', dx: 4, dy: 9,
-                        textAnchor: 'start', fill: 'var(--target)'}),
+      Plot.ruleY(targets, {...TARGET_LINE, y: 'value'}),
       Plot.line(drawn, {x: 'x', y: 'y', z: 'line', stroke: 'colour', strokeOpacity: opacity, strokeWidth: 1.6}),
       Plot.dot(drawn, {x: 'x', y: 'y', z: 'line', fill: 'colour', fillOpacity: opacity, tip: true,
         r: point => point.run.points.length === 1 ? 4 : runs > 12 ? 1.8 : 3,
         title: point => `${point.run.run}, seed ${point.run.seed}\n${metric(goal.metric, point.y)}\n`
           + (byEpoch ? `epoch ${point.x}` : seconds(point.x))}),
     ]});
+  holder.append(...targetLegend(targets));
 }
 
 /** Where the time went: a bar for each run, or the mean of an entry where there would be many. */
@@ -125,7 +136,8 @@ function spans(holder, chosen) {
     const found = detail.runs.filter(run => Object.keys(run.spans).length);
     const mean = name => d3.sum(found, run => run.spans[name] ?? 0) / found.length;
     if (single) return found.map(run => ({bar: run.run, spans: run.spans}));
-    return found.length ? [{bar: row.id, spans: Object.fromEntries(names.map(name => [name, mean(name)]))}] : [];
+    const means = Object.fromEntries(names.map(name => [name, mean(name)]));
+    return found.length ? [{bar: row.id, name: row.name, spans: means}] : [];
   });
   const parts = bars.flatMap(({bar, spans}) => names.filter(name => spans[name] > 0).map(name => ({
     bar, name, seconds: spans[name], share: percent(spans[name] / d3.sum(Object.values(spans)))})));
@@ -140,7 +152,7 @@ function spans(holder, chosen) {
       Plot.barX(parts, Plot.stackX({y: 'bar', x: 'seconds', fill: 'name', order: names, insetBottom: 1, tip: true,
         insetTop: single ? 1 : 14,
         title: part => `${words(part.name)}\n${seconds(part.seconds)}, ${part.share}\n${part.bar}`})),
-      Plot.text(single ? [] : bars, {y: 'bar', x: 0, text: 'bar', textAnchor: 'start', dy: -11, dx: 2,
+      Plot.text(single ? [] : bars, {y: 'bar', x: 0, text: 'name', textAnchor: 'start', dy: -11, dx: 2,
                                      fill: 'var(--ink)'}),
     ]});
   const of = d3.rollup(parts, some => d3.sum(some, part => part.seconds), part => part.name), all = d3.sum(of.values());
@@ -149,22 +161,28 @@ function spans(holder, chosen) {
 }
 
 /** A dot for each run: how values spread over seeds, with the quartiles where there are enough. */
-function distribution(holder, title, chosen, value, {format, rule, tick}) {
+function distribution(holder, title, chosen, value, {format, targets = [], tick}) {
   const dots = chosen.flatMap(({row, detail, place, colour}) => detail.runs.map(run => ({
     entry: row.id, run, colour, value: value(run, place)})).filter(dot => dot.value != null));
   if (dots.length < 2) return;
   const entries = [...new Set(dots.map(dot => dot.entry))];
+  const names = new Map(chosen.map(({row}) => [row.id, row.name])), labelled = entries.length > 1;
+  const axis = far(chosen, dots.map(dot => dot.value)), at = axis.type ? Math.log : value => value;
+  const bin = d3.scaleQuantize(d3.extent(dots, dot => at(dot.value)), d3.range(40));  // about as wide as a dot
+  const crowd = Math.max(...d3.rollup(dots, all => all.length, dot => `${dot.entry} ${bin(at(dot.value))}`).values());
   const boxed = dots.filter(dot => dots.filter(other => other.entry === dot.entry).length >= 5);
   chart(holder, title, {
-    height: 50 + 74 * entries.length, marginLeft: 12, fy: {label: null, domain: entries, axis: null},
-    x: {label: null, nice: true, grid: true, tickFormat: tick, ticks: holder.clientWidth < 420 ? 3 : 5,
-        ...far(chosen, dots.map(dot => dot.value))},
+    height: 50 + (labelled ? 94 * (entries.length + 0.2) : 74), marginLeft: 12, marginTop: 20, marginBottom: 30,
+    fy: {label: null, domain: entries, axis: null, padding: labelled ? 0.2 : 0},  // between them are the labels
+    x: {label: null, nice: true, grid: true, tickFormat: tick, ticks: holder.clientWidth < 420 ? 3 : 5, ...axis},
     marks: [
-      Plot.ruleX(rule == null ? [] : [rule], TARGET_LINE),
+      Plot.ruleX(targets, {...TARGET_LINE, x: 'value'}),
       Plot.boxX(boxed, {fy: 'entry', x: 'value', fill: 'var(--box)', stroke: 'var(--soft)', r: 0}),
-      Plot.dot(dots, Plot.dodgeY({anchor: 'middle', fy: 'entry', x: 'value', r: 3.5, fill: 'colour', fillOpacity: 0.85,
-        tip: true, title: dot => `${dot.run.run}, seed ${dot.run.seed}\n${format(dot.value)}`})),
-      Plot.text(chosen.length > 1 ? entries : [], {fy: entry => entry, frameAnchor: 'top-left', text: entry => entry,
-                                                   fill: 'var(--ink)'}),
+      Plot.dot(dots, Plot.dodgeY({anchor: 'middle', fy: 'entry', x: 'value', fill: 'colour', fillOpacity: 0.85,
+        r: Math.max(1.5, Math.min(3.5, 32 / crowd)), padding: Math.min(1, 9 / crowd), tip: true,
+        title: dot => `${dot.run.run}, seed ${dot.run.seed}\n${format(dot.value)}`})),
+      Plot.text(labelled ? entries : [], {fy: entry => entry, text: entry => names.get(entry), dy: -4,
+        frameAnchor: 'top-left', lineAnchor: 'bottom', fill: 'var(--ink)'}),
     ]});
+  holder.append(...targetLegend(targets));
 }

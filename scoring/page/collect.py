@@ -31,6 +31,12 @@ def find(root: Path) -> list[tuple[Path, str]]:
   return found
 
 
+def name_of(folder: Path) -> str:
+  """The name of an entry: that of its folder, or of the submission whose `runs` it is (`scoring.packages`)."""
+  folder = folder.resolve()
+  return folder.parent.name if (folder.parent / 'submission.json').is_file() else folder.name
+
+
 class Collection:
   """What the page shows of a folder; `refresh` brings it up to date.
 
@@ -48,6 +54,13 @@ class Collection:
   def follower(self, path: Path) -> Follower:
     return self._followers.setdefault(path, Follower(path))
 
+  def empty(self) -> list[Path]:
+    """Tapes of runs without a whole line, of which there is nothing to show: one has just begun, or is broken."""
+    return [folder / 'tape.jsonl' for folder, _ in self._found if self._id(folder) not in {*self.rows, *self.problems}]
+
+  def _id(self, folder: Path) -> str:
+    return folder.relative_to(self.root).as_posix() if folder != self.root else folder.resolve().name
+
   def version(self) -> int:
     return self._version
 
@@ -59,14 +72,14 @@ class Collection:
       self._next_walk = time.monotonic() + 5 * (time.monotonic() - began)
     changed, present = set(), set()
     for folder, kind in self._found:
-      id_ = folder.relative_to(self.root).as_posix() if folder != self.root else folder.resolve().name
+      id_, name = self._id(folder), name_of(folder)
       records = sorted(folder.glob('inference/*/*/record.json')) if (folder / 'inference').is_dir() else []
       present.add(id_)
-      changed |= self._read(id_, self._signature(folder, kind), lambda: self._training(id_, folder, kind))
+      changed |= self._read(id_, self._signature(folder, kind), lambda: self._training(id_, name, folder, kind))
       for path in records:
         inner = f'{id_}/{path.parent.relative_to(folder).as_posix()}'
         present.add(inner)
-        changed |= self._read(inner, _stat(path), lambda: entries.inference(inner, path))
+        changed |= self._read(inner, _stat(path), lambda: entries.inference(inner, name, path))
     for id_ in set(self._seen) - present:
       changed.add(id_)
       for where in (self.rows, self.details, self.problems, self._seen):
@@ -85,12 +98,12 @@ class Collection:
       return None
     return [_stat(folder / 'ledger.jsonl'), *((name, _stat(folder / name / 'tape.jsonl')) for name in runs)]
 
-  def _training(self, id_: str, folder: Path, kind: str):
+  def _training(self, id_: str, name: str, folder: Path, kind: str):
     if kind == 'set':
-      return entries.training(id_, entries.of_set(folder, self.follower), is_set=True)
+      return entries.training(id_, name, entries.of_set(folder, self.follower), is_set=True)
     digest = self.follower(folder / 'tape.jsonl').read()
     # a run that has just begun has an empty tape: there is nothing to show yet
-    return entries.training(id_, {folder.name: digest}, is_set=False) if digest else (None, None)
+    return entries.training(id_, name, {folder.name: digest}, is_set=False) if digest else (None, None)
 
   def _read(self, id_: str, signature, make) -> set[str]:
     """Makes an entry again if its files changed; the ids that changed."""

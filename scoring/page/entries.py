@@ -1,6 +1,7 @@
 """Rows of the boards, and what opens behind each: from a run, a set of runs, or an inference record."""
 import json
 import math
+import re
 from pathlib import Path
 
 from scoring import clocks, dawnbench, ledger, statistics
@@ -68,8 +69,20 @@ def _shown(run: dict | None, name: str) -> dict:
           'end': _rounded(run['end']), 'spans': {key: rounded(value, 5) for key, value in run['spans'].items()}}
 
 
-def training(id_: str, found: dict[str, dict | None], *, is_set: bool) -> tuple[dict, dict]:
+def _of_set(command: list[str]) -> list[str]:
+  """The command of a set, from that of one of its runs, to which `launchers.many` appended flags."""
+  return command[:len(command) - 1 - command[::-1].index('--runs=1')] if '--runs=1' in command else command
+
+
+def _asked(command: list[str]) -> int:
+  """How many runs the command of a set asked for; 0 where it does not say."""
+  return int(([0] + re.findall(r'(?<!\S)--?runs[= ](\d+)(?!\S)', ' '.join(command)))[-1])
+
+
+def training(id_: str, name: str, found: dict[str, dict | None], *, is_set: bool) -> tuple[dict, dict]:
   """(row, detail) of a run or of a set; `found`: each run's name and digest, None for a run that left no tape.
+
+  The row's `n` are the runs that were begun, `asked` those that a command of the set asked for.
 
   Raises:
     Problem: no run of it has a tape.
@@ -78,16 +91,17 @@ def training(id_: str, found: dict[str, dict | None], *, is_set: bool) -> tuple[
   if not present:
     raise Problem(f'{id_}: none of its {len(found)} runs has a tape; restore them, or leave the folder out')
   first, unfinished = present[0]['first'], [run for run in present if run['status'] != 'complete']
-  command = first['command']
-  if is_set and '--runs=1' in command:  # launchers.many appends what makes one run of the set
-    command = command[:len(command) - 1 - command[::-1].index('--runs=1')]
-  row = {'id': id_, 'kind': 'set' if is_set else 'run', 'name': id_.rpartition('/')[2], **runs.about(first),
-         'n': len(found), 'status': unfinished[-1]['status'] if unfinished else 'complete',
+  commands = [_of_set(run['first']['command']) if is_set else run['first']['command'] for run in present]
+  row = {'id': id_, 'kind': 'set' if is_set else 'run', 'name': name, **runs.about(first),
+         'n': len(found), 'missing': len(found) - len(present),
+         'status': unfinished[-1]['status'] if unfinished else 'complete',
          'goals': [_goal(target, number, found) for number, target in enumerate(max(
              (run['goals'] for run in present), key=len))]}
+  if is_set:
+    row['asked'] = max(len(found), *map(_asked, commands))
   if unfinished:
     row['now'] = {'run': unfinished[-1]['run'], **unfinished[-1]['now']}
-  detail = {'facts': runs.facts(first, command), 'runs': [_shown(run, name) for name, run in found.items()]}
+  detail = {'facts': runs.facts(first, commands[0]), 'runs': [_shown(run, name) for name, run in found.items()]}
   return row, detail
 
 
@@ -119,8 +133,8 @@ def _mean(latency) -> float | None:
   return rounded(latency.get('mean') if isinstance(latency, dict) else latency, 6)
 
 
-def inference(id_: str, path: Path) -> tuple[dict, dict]:
-  """(row, detail) of an inference record (`scoring.inference`); whatever it lacks is left empty.
+def inference(id_: str, name: str, path: Path) -> tuple[dict, dict]:
+  """(row, detail) of an inference record (`scoring.inference`) of entry `name`; whatever it lacks is left empty.
 
   Raises:
     Problem: it is not a JSON object, or names no benchmark.
@@ -134,7 +148,7 @@ def inference(id_: str, path: Path) -> tuple[dict, dict]:
   if not isinstance(machine, dict):
     machine = {'device_kind': str(machine), 'named': str(machine)}
   named = f"{machine.get('device_count', '?')} x {machine.get('device_kind', '?')} ({machine.get('host', '')})"
-  row = {'id': id_, 'kind': 'inference', 'task': task, 'name': id_.partition('/inference/')[0].rpartition('/')[2],
+  row = {'id': id_, 'kind': 'inference', 'task': task, 'name': name,
          'model': made.get('model') or '', 'by': submitter.get('author') or '',
          'hardware': submitter.get('hardware') or machine.get('named') or named,
          'device': runs.device(machine.get('device_kind') or ''), 'devices': machine.get('device_count'),

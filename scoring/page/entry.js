@@ -20,6 +20,13 @@ const card = (label, value, more) =>
 /** While runs are followed nobody knows yet how one that has not ended will end. */
 const statusText = status => daybreak.data.live && status === 'interrupted' ? 'not ended' : status;
 
+/** Why a set that has successes has no expected time. */
+const whyUnknown = ({missing}) => !missing ? 'a failed run never began this clock'
+  : missing === 1 ? 'a run is missing' : `${missing} runs are missing`;
+
+/** A set that goes on, or was cut short, has begun fewer runs than its command asked for. */
+const asked = row => row.asked > row.n && `${row.asked} asked for`;
+
 function badges(row) {
   const warn = (text, title) => h('span', {class: 'badge warn', title}, text);
   return [
@@ -42,7 +49,8 @@ function keyNumbers({row, goal}, clock) {
   if (goal.latency_ms != null) cards.push(card('Latency', milliseconds(goal.latency_ms), words(row.scenario ?? '')));
   if (goal.usd_per_item != null) cards.push(card('Cost', usd(1e4 * goal.usd_per_item), 'for 10,000 items'));
   if (goal.seconds) {
-    cards.push(row.n > 1 ? card('Expected time', seconds(at('seconds')), 'until a success, failures included')
+    cards.push(row.n > 1 ? card('Expected time', seconds(at('seconds')),
+        at('seconds') == null && goal.reached ? whyUnknown(row) : 'until a success, failures included')
       : card('Time to target', seconds(at('seconds')), `${clock.label} clock`));
     if (row.n > 1) {
       cards.push(card('Mean of successes', seconds(at('mean')),
@@ -51,7 +59,7 @@ function keyNumbers({row, goal}, clock) {
     }
     if (row.n) {
       cards.push(card('Reached the target', `${goal.reached} of ${row.n}`,
-        goal.rate && `95 % interval ${goal.rate.map(percent).join(' to ')}`));
+        [asked(row), goal.rate && `95 % interval ${goal.rate.map(percent).join(' to ')}`].filter(Boolean).join('; ')));
     }
     cards.push(card('Cost', usd(at('cost')), at('cost') == null ? 'no price known' : 'at the price in the facts'));
   }
@@ -121,10 +129,10 @@ function factsTable(chosen) {
   const differs = name => new Set(all.map(facts => facts.get(name))).size > 1;
   const several = chosen.length > 1;
   const body = names.filter(name => !several || differs(name)).map(name => h('tr', {},
-    h('th', {scope: 'row'}, words(name)), all.map(facts => h('td', {}, link(facts.get(name) ?? none)))));
+    h('th', {scope: 'row'}, breakable(words(name))), all.map(facts => h('td', {}, link(facts.get(name) ?? none)))));
   const title = several ? 'What differs' : isHistory(chosen[0].row) ? 'What its entry says' : 'What was recorded';
   return h('section', {}, h('h3', {}, title),
-    plainTable(several && ['fact', ...chosen.map(({row}) => row.name)], body, 'facts'));
+    plainTable(several && ['fact', ...chosen.map(({row}) => breakable(row.name))], body, 'facts'));
 }
 
 /** What keeps a comparison from being like for like, said before any chart. */
@@ -164,7 +172,7 @@ function drawEntry(figures, drawn, clock) {
     (run, place) => hit(run, place)?.[1 + clock.index], {format: seconds, tick: four});
   distribution(metrics, `${metricName(goal.metric)} over seeds`, drawn,
     (run, place) => (hit(run, place) ?? run.points.at(-1))?.[afterClocks() + place],
-    {format: value => metric(goal.metric, value), rule: goal.value, tick});
+    {format: value => metric(goal.metric, value), targets: targetsOf(drawn), tick});
   for (const figure of figures) if (!figure.childElementCount) figure.remove();
 }
 

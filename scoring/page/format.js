@@ -35,8 +35,9 @@ function link(address) {
   return web ? h('a', {href: address, rel: 'noopener noreferrer'}, address) : String(address);
 }
 
-/** A name that may be broken at its underscores, dashes and slashes, on a narrow screen. */
-const breakable = name => name.split(/(?<=[_\/-])/).flatMap((part, number) => number ? [h('wbr'), part] : [part]);
+/** A name that may be broken at its underscores, dashes, slashes and after a word's dot, on a narrow screen. */
+const breakable = name =>
+  name.split(/(?<=[_\/-]|[a-z]\.)/).flatMap((part, number) => number ? [h('wbr'), part] : [part]);
 
 const none = '–';
 const significant = digits => value => value.toLocaleString('en', {maximumSignificantDigits: digits});

@@ -20,6 +20,37 @@ function clockNow() {
   return {...daybreak.data.clocks[index], index};
 }
 
+/** Entries that go on, the latest first: not ended, and heard of within the hour; one that was killed is silent. */
+function running() {
+  const rows = daybreak.data.live ? daybreak.data.rows.filter(row => row.status === 'interrupted') : [];
+  return rows.filter(row => row.now.time > Date.now() / 1000 - 3600).sort((a, b) => b.now.time - a.now.time);
+}
+
+/** The board on which an entry is held against the target of its own. */
+const viewOf = row => ({task: row.task, board: 'time', goal: goalKey(row.goals[0])});
+
+/** The line that leads to what goes on; an address that names no view becomes that of the entry heard of last. */
+function showRunning() {
+  const found = running(), links = found.slice(0, MOST_COMPARED).flatMap(row => [', ',
+    h('a', {href: `#${new URLSearchParams({...viewOf(row), open: row.id})}`}, breakable(row.name)), ' ',
+    h('span', {class: 'ago', 'data-time': row.now.time})]);
+  $('running').hidden = !found.length;
+  $('running').replaceChildren('running: ', ...links.slice(1),
+    found.length > MOST_COMPARED ? `, and ${found.length - MOST_COMPARED} more` : '');
+  if (found.length && location.hash.length < 2) {
+    window.history.replaceState(null, '', `#${new URLSearchParams(viewOf(found[0]))}`);
+  }
+}
+
+/** Keeps the tab that is chosen in sight, where tabs are wider than the screen; one may look at others meanwhile. */
+function showTab() {
+  const bar = $('tasks').getBoundingClientRect(), shown = `${state.task} ${innerWidth}`;
+  const tab = $('tasks').querySelector('[aria-current]')?.getBoundingClientRect();
+  if (!tab || $('tasks').dataset.shown === shown) return;
+  $('tasks').dataset.shown = shown;
+  $('tasks').scrollLeft += Math.min(0, tab.left - bar.left) || Math.max(0, tab.right - bar.right);
+}
+
 /** Reads the address; what it leaves open is decided by what there is: history's target and clock before others'. */
 function read() {
   const {rows, tasks, live, clocks} = daybreak.data;
@@ -138,6 +169,7 @@ function showEntry(everything) {
 /** Draws everything anew from the address and the data. */
 function render() {
   const again = focused();
+  showRunning();
   read();
   const {data} = daybreak, {label, format} = BOARDS[state.board], clock = clockNow();
   const everything = boardRows(state, clock.index), ranked = everything.filter(row => passes(row, state));
@@ -163,6 +195,8 @@ function render() {
     h('ul', {}, problems.map(text => h('li', {}, text))));
   $('made').textContent = `Made ${data.made.slice(0, 16).replace('T', ' ')} UTC.`;
   compareBar();
+  showTab();
+  age();
   if (again) document.querySelector(again)?.focus();
   showEntry(everything);
 }

@@ -17,6 +17,7 @@ from scoring.page.collect import Collection
 from scoring.problem import Problem
 
 FOLDER = Path(__file__).resolve().parent
+FILES = ('details.js', 'data.js', 'index.html')
 SCRIPTS = ('vendor/d3.min.js', 'vendor/plot.min.js', 'format.js', 'charts.js', 'entry.js', 'board.js', 'page.js')
 TASKS = {'cifar10': 'CIFAR-10', 'imagenet': 'ImageNet', 'squad': 'SQuAD', 'bert_pretraining': 'BERT pre-training',
          'digits': 'Digits', 'imagenette': 'Imagenette'}  # others by the name that their tapes have
@@ -62,19 +63,32 @@ def html() -> str:
   return re.sub(r'\{\{(\w+)\}\}', lambda found: parts[found[1]], template)
 
 
+def _refuse_others(output: Path):
+  """Problem if a folder holds what is no page: nobody wants three files among others, or others' overwritten."""
+  try:
+    others = sorted(path.name for path in output.iterdir() if path.name not in FILES)
+  except OSError:
+    return  # it is not there yet, or is no folder of ours: writing will say so
+  if others:
+    raise Problem(f'{output}: holds {others[0]}, which is no part of a page; name an --output that is new, or that '
+                  'holds a page and nothing else')
+
+
 def write(root, output) -> tuple[Path, Collection]:
   """Writes the page of all runs at or below `root` into `output`: (its index.html, what it shows).
 
   Raises:
-    Problem: there is nothing to show, or `output` cannot be written.
+    Problem: there is nothing to show, or `output` cannot be written, or holds what is no page.
   """
+  output = Path(output)
+  _refuse_others(output)
   collection = Collection(root)
   collection.refresh()
   if not collection.rows:
-    why = '; '.join(collection.problems.values()) or 'no tape.jsonl and no ledger.jsonl at or below it'
+    empty = [f'{path}: has no whole line; restore it' for path in collection.empty()]
+    problems = [*collection.problems.values(), *empty]
+    why = '; '.join(problems) or 'no tape.jsonl and no ledger.jsonl at or below it'
     raise Problem(f'{root}: there is no run to show ({why}); train one, or name another --workdir')
-  output = Path(output)
-  record.write_text(output / 'details.js', details_js(collection))
-  record.write_text(output / 'data.js', data_js(collection))
-  record.write_text(output / 'index.html', html())
+  for name, text in zip(FILES, (details_js(collection), data_js(collection), html())):
+    record.write_text(output / name, text)
   return output / 'index.html', collection

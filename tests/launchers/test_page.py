@@ -74,6 +74,33 @@ def test_a_page_that_cannot_be_written_is_named(story, tmp_path):
   assert done.returncode == 1 and 'file/details.js' in one_line(done.stderr)
 
 
+@pytest.mark.parametrize('arguments', [['--output={}/out'], []], ids=['output', 'default'])
+def test_a_folder_that_holds_other_files_is_refused(arguments, story, tmp_path):
+  story.set_up().finish()
+  output = tmp_path / ('out' if arguments else 'run/page')
+  output.mkdir()
+  (output / 'index.html').write_text('mine')
+  (output / 'notes.txt').touch()
+  done = launch('score', f'--workdir={tmp_path / "run"}', '--page', *(one.format(tmp_path) for one in arguments))
+  assert done.returncode == 1 and f'{output}: holds notes.txt' in one_line(done.stderr)
+  assert (output / 'index.html').read_text() == 'mine' and len(list(output.iterdir())) == 2
+  (output / 'notes.txt').unlink()
+  for _ in range(2):  # a page may be written over a page
+    done = launch('score', f'--workdir={tmp_path / "run"}', '--page', *(one.format(tmp_path) for one in arguments))
+    assert done.returncode == 0 and 'mine' not in (output / 'index.html').read_text()
+
+
+@pytest.mark.parametrize('text, why', [('nonsense\n', 'line 1'), ('nonsense', 'no whole line'), ('', 'no whole line')])
+def test_the_only_tape_is_named_if_it_is_broken(text, why, tmp_path):
+  for path in (tmp_path / 'run' / 'tape.jsonl', tmp_path / 'alone' / 'deep' / 'tape.jsonl'):
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    top = tmp_path / path.relative_to(tmp_path).parts[0]
+    done = launch('score', f'--workdir={top}', '--page')
+    line = one_line(done.stderr)
+    assert done.returncode == 1 and line.count(str(path)) == 1 and why in line and not (top / 'page').exists()
+
+
 def get(address: str) -> str:
   with urllib.request.urlopen(address, timeout=20) as answer:
     return answer.read().decode()

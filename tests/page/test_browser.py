@@ -22,12 +22,6 @@ PHONE, DESK = {'width': 390, 'height': 844}, {'width': 1440, 'height': 900}
 
 
 @pytest.fixture(scope='session')
-def chromium():
-  with browsers.chromium() as browser:
-    yield browser
-
-
-@pytest.fixture(scope='session')
 def folder(tmp_path_factory):
   """A site of everything published, and of fixtures: a hostile name, a price, tricks, inference, a run under way."""
   root = tmp_path_factory.mktemp('page')
@@ -200,7 +194,7 @@ def test_a_row_opens_its_trajectories_facts_and_command(open_page):
   for figure in ('seconds', 'epoch'):
     lines = page.locator(f'#entry figure.{figure} svg g[aria-label=line] path')
     assert lines.count() == 20
-    assert page.locator(f'#entry figure.{figure} svg').get_by_text('target 98 %').count() == 1
+    assert page.locator(f'#entry figure.{figure} .legend').get_by_text('target 98 %').count() == 1
   assert page.locator('#entry .spans svg g[aria-label=bar] rect').count() >= 20 * 7
   assert page.locator('#entry .times svg circle[r="3.5"]').count() == 20
   assert page.locator('#entry .metrics svg circle[r="3.5"]').count() == 20
