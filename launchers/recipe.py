@@ -51,13 +51,18 @@ def _commit(commit: str | None, digest: str | None) -> tuple[list[str], list[str
 def _task(first: dict):
   """The header's task, made again by the code of this checkout, which is that of the tape."""
   path = audit_header.flag(first['command'], 'config')
-  if path is None or Path(path).is_absolute() or '..' in Path(path).parts or not (tapes.ROOT / path).is_file():
+  file = (tapes.ROOT / (path or '')).resolve()  # older tapes may name an absolute one
+  if not file.is_relative_to(tapes.ROOT) or not file.is_file():
     yield f'line 1: --config={path} on its command line is no file of the checkout'
     return
   values = flags.FlagValues()
-  config = configs.load(str(tapes.ROOT / path))
+  config = configs.load(str(file))
   configs.define_flags(config, values)
-  values(['', *(word for word in first['command'] if word.startswith('--config.'))])
+  try:
+    values(['', *(word for word in audit_header.words(first['command']) if word.startswith('--config.'))])
+  except flags.Error as error:
+    yield f'line 1: its command line is none that its code takes: {" ".join(str(error).split())}'
+    return
   config = configs.from_flags(config, values)
   if configs.to_text(config) != first['config']:
     yield (f'line 1: its config is not what {path} and its command line say '
