@@ -215,6 +215,9 @@ def ending(events) -> Iterator[str]:
              f'{"reached" if hit else "not reached"} in its evaluations')
     elif hit and (stop['step'] != hit['step'] or kept.index(stop) < kept.index(hit)):
       yield f'run_stop is at step {stop["step"]}, and the target was reached at {hit["step"]}'
+    elif not hit and stop['step'] < events[0]['hyperparameters'].get('opt_learning_rate_training_steps', 0):
+      yield (f'run_stop is at step {stop["step"]}, without the target; the schedule in its hyperparameters has '
+             f'{events[0]["hyperparameters"]["opt_learning_rate_training_steps"]}')
   for result in results[:1]:
     for name in ('parameters_sha256', 'state_sha256'):
       if not SHA256.fullmatch(str(result.get(name))):

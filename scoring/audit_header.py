@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from scoring import cost, dawnbench
+from scoring import tape as tapes
 from scoring.problem import Problem
 from scoring.record import RESUMABLE
 
@@ -106,6 +107,16 @@ def processes(events) -> Iterator[str]:
     resumed = process.get('resumed') or {}
     if not 1 <= resumed.get('line', 0) < number:
       yield f'line {number}: resumed from line {resumed.get("line")}, which was not there'
+    elif resumed['step'] != (reached := _step_at(events[:number - 1], resumed['line'])):
+      yield (f'line {number}: resumed from step {resumed["step"]}, but the training on the tape up to line '
+             f'{resumed["line"]} reached {reached}')
+
+
+def _step_at(events, line: int) -> int:
+  """The step that training had reached when the tape had so many lines, without what a restart superseded."""
+  early = {id(event) for event in events[:line]}
+  trained = [e for e in tapes.effective(events) if id(e) in early and e['event'] == 'train' and e.get('edge') == 'stop']
+  return trained[-1]['step'] if trained else 0
 
 
 def counts(events) -> Iterator[str]:

@@ -58,18 +58,18 @@ def test_a_tape_that_keeps_two_words_is_read_alike(config):
   price = {'name': '--usd_per_hour', 'usd_per_hour': 1.5}
   first = {'event': 'process', **HEADER, **recipe.describe(made, made.make_task('')), 'command': command,
            'price': price}
-  assert list(recipe._task(first)) == audit.guarded(audit_header.config, [first]) == []
+  assert list(recipe._task([first])) == audit.guarded(audit_header.config, [first]) == []
   assert audit.guarded(audit_header.price, [first]) == []
   assert audit_header.values(command, 'runs') == ['2'] and audit_header.flag(command, 'workdir') == 'W'
-  assert '64' in str(list(recipe._task({**first, 'config': configs.to_text(configs.load(str(tapes.ROOT / DIGITS)))})))
+  assert '64' in str(list(recipe._task([{**first, 'config': configs.to_text(configs.load(str(tapes.ROOT / DIGITS)))}])))
   script = mlperf_package._command(first)
   assert '--config.batch_size=64' in script and '--runs' not in script and ' W ' not in script
 
 
 @pytest.mark.parametrize('word', ['--config.no_such_field=1', '--config.batch_size=many', '--config.batch_size'])
 def test_a_command_line_that_no_run_can_have_had_is_a_finding(word):
-  first = {**HEADER, 'command': [f'--config={DIGITS}', word]}
-  lines = list(recipe._task(first))
+  first = {'event': 'process', **HEADER, 'command': [f'--config={DIGITS}', word]}
+  lines = list(recipe._task([first]))
   assert len(lines) == 1 and 'its command line is none that its code takes' in lines[0] and '\n' not in lines[0]
 
 
@@ -81,4 +81,4 @@ def test_a_run_of_two_words_and_an_absolute_config_is_reviewed_without_a_finding
   assert first['command'][1:3] == [f'--config={DIGITS}', '--config.num_epochs=1']
   lines = audit.findings([{**event, 'git_dirty': False} if event['event'] == 'process' else event
                           for event in tapes.read(tmp_path / 'run')])
-  assert lines == [] and list(recipe._task(first)) == []
+  assert lines == [] and list(recipe._task(tapes.read(tmp_path / 'run'))) == []
