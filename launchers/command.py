@@ -2,10 +2,12 @@
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from absl import flags
 
 from scoring import record
+from scoring import tape as tapes
 from scoring.problem import Problem
 from training import config as configs
 from training.watch import LOST as LOST
@@ -58,6 +60,23 @@ def parse_config(argv: list[str]) -> configs.Config:
   configs.define_flags(config)
   parse(argv)
   return configs.from_flags(config)
+
+
+def recorded(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[str]:
+  """A command line as a tape keeps it: each flag as --name=value, a config of this checkout by its place there.
+
+  Args:
+    argv: without the program's name, and taken by `values` before.
+  """
+  found, words = [], iter(values.read_flags_from_files(argv))
+  for word in words:
+    name, equals, value = word.removeprefix('-').removeprefix('-').partition('=')
+    if not equals and name in values and not values[name].boolean:
+      equals, value = '=', next(words)
+    if name == 'config' and Path(value).resolve().is_relative_to(tapes.ROOT):
+      value = Path(value).resolve().relative_to(tapes.ROOT).as_posix()
+    found.append(f'--{name}{equals}{value}')
+  return found
 
 
 def print_help(doc: str) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launchers import checkout, recipe
+from launchers import checkout, command, recipe
 from scoring import cost
 
 FLAGS = flags.FLAGS
@@ -49,7 +49,7 @@ def header(config, task, devices) -> dict:
   """What ran: the first line of a tape."""
   machine, status = hardware(devices), checkout.git('status', '--porcelain')
   return {
-      'tape_version': 1, **recipe.describe(config, task), 'command': sys.argv[1:],
+      'tape_version': 1, **recipe.describe(config, task), 'command': command.recorded(sys.argv[1:]),
       'code_sha256': checkout.code_sha256(), 'git_commit': checkout.git('rev-parse', 'HEAD'),
       'git_dirty': None if status is None else bool(status),
       'versions': versions(), 'hardware': machine, 'xla_flags': os.environ.get('XLA_FLAGS', ''),

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from launchers import command
-from scoring import ledger, record
+from scoring import clocks, ledger, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 from training import config as configs
@@ -33,6 +33,8 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     name, seed = ledger.run_name(number), config.seed + number
     workdir = runs_dir / name
     if (workdir / 'tape.jsonl').exists() and record.status(tapes.read(workdir) or [{'event': 'process'}]) == 'complete':
+      if begun and (begun[-1]['run'], begun[-1]['event']) == (name, 'begin'):
+        _end_late(runs_dir, name)
       continue
     if name in ended and not (workdir / 'tape.jsonl').exists():
       raise Problem(f'{workdir}: the ledger says that this run has ended, and its tape is gone; restore it or begin a '
@@ -51,6 +53,13 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
   print(ledger.table(ledger.summarize(runs_dir)))
   print(f'records   {runs_dir / "summary.json"}')
   return command.ERROR if worst else 0
+
+
+def _end_late(runs_dir: Path, name: str):
+  """Adds the end of a run that completed after the launcher that began it was killed: as its tape has it."""
+  events = tapes.read(runs_dir / name)
+  status = command.REACHED if clocks.reached(events) else command.NOT_REACHED
+  ledger.append(runs_dir, run=name, event='end', exit_status=status, time=events[-1]['time'], noted=time.time())
 
 
 def _line(workdir: Path, seed: int, status: int) -> str:

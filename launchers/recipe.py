@@ -3,12 +3,13 @@
 `scoring.review` needs no jax; this does where the tape was made by the code of this very checkout. Then the config
 file is read again, with the flags of the tape's command line, and whatever the task makes of it must be on the tape.
 """
+import math
 from pathlib import Path
 
 from absl import flags
 
 from launchers import checkout
-from scoring import audit, audit_header
+from scoring import audit, audit_header, clocks, record
 from scoring import tape as tapes
 from training import config as configs
 
@@ -32,7 +33,7 @@ def add(report, root: Path):
     report.problems += [f'{where}: {line}' for line in problems]
     report.warnings += [f'{where}: {line}' for line in warnings]
     if first.get('code_sha256') == own:
-      report.problems += [f'{where}: {line}' for line in audit.guarded(_task, first)]
+      report.problems += [f'{where}: {line}' for line in audit.guarded(_task, events)]
 
 
 def _commit(commit: str | None, digest: str | None) -> tuple[list[str], list[str]]:
@@ -48,24 +49,50 @@ def _commit(commit: str | None, digest: str | None) -> tuple[list[str], list[str
   return [], []
 
 
-def _task(first: dict):
-  """The header's task, made again by the code of this checkout, which is that of the tape."""
+def _task(events: list):
+  """The header's task, made again by the code of this checkout, which is that of the tape, and its schedule."""
+  first = events[0]
   path = audit_header.flag(first['command'], 'config')
-  if path is None or Path(path).is_absolute() or '..' in Path(path).parts or not (tapes.ROOT / path).is_file():
+  file = (tapes.ROOT / (path or '')).resolve()  # older tapes may name an absolute one
+  if not file.is_relative_to(tapes.ROOT) or not file.is_file():
     yield f'line 1: --config={path} on its command line is no file of the checkout'
     return
   values = flags.FlagValues()
-  config = configs.load(str(tapes.ROOT / path))
+  config = configs.load(str(file))
   configs.define_flags(config, values)
-  values(['', *(word for word in first['command'] if word.startswith('--config.'))])
+  try:
+    values(['', *(word for word in audit_header.words(first['command']) if word.startswith('--config.'))])
+  except flags.Error as error:
+    yield f'line 1: its command line is none that its code takes: {" ".join(str(error).split())}'
+    return
   config = configs.from_flags(config, values)
   if configs.to_text(config) != first['config']:
     yield (f'line 1: its config is not what {path} and its command line say '
            f'({configs.differences(configs.to_text(config), first["config"])})')
     return
-  for name, value in describe(config, config.make_task('')).items():
+  task = config.make_task('')
+  for name, value in describe(config, task).items():
     if value != first[name]:
       yield f'line 1: {name} is {first[name]!r:.200}, its code makes it {value!r:.200}'
+  yield from _schedule(events, task)
+
+
+def _schedule(events: list, task):
+  """Evaluations stand where the task wants them, and a run ends at its target or when its schedule does."""
+  looked, whole = [e['step'] for e in clocks.evaluations(events)], record.status(events) == 'complete'
+  trained = [e['step'] for e in tapes.effective(events) if e['event'] == 'train' and e.get('edge') == 'stop']
+  ended = max([0, *trained[-1:]])
+  seen = ended if whole else max([ended - 1, *looked])  # a run that was cut short may lack its last look
+  due, step = [], min(task.target.next_evaluation(1), task.num_steps)
+  while step <= seen and len(due) <= len(looked):
+    due.append(step)
+    step = min(task.target.next_evaluation(step + 1), task.num_steps) if step < task.num_steps else math.inf
+  if looked != due:
+    at = next((n for n, (one, other) in enumerate(zip(looked, due)) if one != other), min(len(looked), len(due)))
+    told = [f'at step {steps[at]}' if at < len(steps) else 'not there' for steps in (looked, due)]
+    yield f'evaluation {at + 1} is {told[0]}, by its config {told[1]}'
+  if whole and ended != task.num_steps and (task.target.stop == 'end' or not clocks.reached(events)):
+    yield f'training ended at step {ended}, the schedule of its config has {task.num_steps}'
 
 
 def describe(config, task) -> dict:

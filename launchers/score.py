@@ -107,9 +107,9 @@ def check(root: Path) -> int:
   report = review.review(root)
   recipe.add(report, root)
   for line in report.problems:
-    print(f'problem: {line}')
+    print(f'problem: {review.printable(line)}')
   for line in report.warnings:
-    print(f'warning: {line}')
+    print(f'warning: {review.printable(line)}')
   print(f'{report.entries} entries, {len(report.problems)} problems, {len(report.warnings)} warnings')
   return command.ERROR if report.problems else 0
 

@@ -21,7 +21,8 @@ FIELDS = {'train': STANDS, 'eval': STANDS, 'run_stop': {**STANDS, 'status': str}
           'eval stop': {'metrics': dict, 'num_evaluated': int}}
 FRACTIONS = ('accuracy', 'top5_accuracy', 'f1', 'exact_match')
 COUNTED = ('accuracy', 'top5_accuracy', 'exact_match')  # of these a metric is a count over the examples
-BROKEN = (Problem, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError)
+BROKEN = (Problem, OSError, KeyError, TypeError, ValueError, AttributeError, IndexError, ArithmeticError,
+          RecursionError)
 
 
 def findings(events: list) -> list[str]:
@@ -46,7 +47,8 @@ def guarded(check, *args) -> list[str]:
     lines.extend(check(*args))
   except BROKEN as error:
     name = check.__name__.strip('_').replace('_', ' ')
-    lines.append(f'{name} cannot be checked, a field is missing or has a wrong type ({type(error).__name__}: {error})')
+    lines.append(f'{name} cannot be checked: {error}' if isinstance(error, Problem) else
+                 f'{name} cannot be checked, a field is missing or has a wrong type ({type(error).__name__}: {error})')
   return lines
 
 
@@ -213,6 +215,9 @@ def ending(events) -> Iterator[str]:
              f'{"reached" if hit else "not reached"} in its evaluations')
     elif hit and (stop['step'] != hit['step'] or kept.index(stop) < kept.index(hit)):
       yield f'run_stop is at step {stop["step"]}, and the target was reached at {hit["step"]}'
+    elif not hit and stop['step'] < events[0]['hyperparameters'].get('opt_learning_rate_training_steps', 0):
+      yield (f'run_stop is at step {stop["step"]}, without the target; the schedule in its hyperparameters has '
+             f'{events[0]["hyperparameters"]["opt_learning_rate_training_steps"]}')
   for result in results[:1]:
     for name in ('parameters_sha256', 'state_sha256'):
       if not SHA256.fullmatch(str(result.get(name))):

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from scoring import cost, dawnbench
+from scoring import tape as tapes
 from scoring.problem import Problem
 from scoring.record import RESUMABLE
 
@@ -42,15 +43,36 @@ def parse_config(text: str) -> dict:
   return fields
 
 
+def words(command: list) -> list[str]:
+  """A command line with each flag as one word, --name=value: absl takes --name value, and one dash for two, as well.
+
+  Nothing on a command line that was taken stands by itself: a word that is no flag is the value of the one before it.
+  """
+  found = []
+  for word in command:
+    if word.startswith('-') and not re.match(r'-[\d.]|-$', word):  # -1 is a value
+      found.append('--' + word.removeprefix('-').removeprefix('-'))
+    elif found and '=' not in found[-1]:
+      found[-1] += f'={word}'
+    else:
+      found.append(word)
+  return found
+
+
 def overrides(command: list) -> dict:
   """What a command line says of fields of the config, as text; of a flag given twice the last counts."""
-  pairs = [word.removeprefix('--config.').partition('=') for word in command if word.startswith('--config.')]
+  pairs = [word.removeprefix('--config.').partition('=') for word in words(command) if word.startswith('--config.')]
   return {name: value for name, equals, value in pairs if equals}
+
+
+def values(command: list, name: str) -> list[str]:
+  """The values of a flag on a command line, in order."""
+  return [word.partition('=')[2] for word in words(command) if word.startswith(f'--{name}=')]
 
 
 def flag(command: list, name: str) -> str | None:
   """The value of a flag on a command line, the last one given."""
-  return next((w.partition('=')[2] for w in reversed(command) if w.startswith(f'--{name}=')), None)
+  return next(reversed(values(command, name)), None)
 
 
 def shape(events) -> Iterator[str]:
@@ -85,6 +107,16 @@ def processes(events) -> Iterator[str]:
     resumed = process.get('resumed') or {}
     if not 1 <= resumed.get('line', 0) < number:
       yield f'line {number}: resumed from line {resumed.get("line")}, which was not there'
+    elif resumed['step'] != (reached := _step_at(events[:number - 1], resumed['line'])):
+      yield (f'line {number}: resumed from step {resumed["step"]}, but the training on the tape up to line '
+             f'{resumed["line"]} reached {reached}')
+
+
+def _step_at(events, line: int) -> int:
+  """The step that training had reached when the tape had so many lines, without what a restart superseded."""
+  early = {id(event) for event in events[:line]}
+  trained = [e for e in tapes.effective(events) if id(e) in early and e['event'] == 'train' and e.get('edge') == 'stop']
+  return trained[-1]['step'] if trained else 0
 
 
 def counts(events) -> Iterator[str]:

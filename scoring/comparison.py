@@ -28,7 +28,8 @@ def _conditions(events) -> dict[str, set[str]]:
   touched = any(e['event'] == 'run_start' for e in events)  # a run that failed before says nothing of its data
   return {'benchmark': {first['benchmark']}, 'target': {_text(first['target'])}, 'tricks': {_text(first['tricks'])},
           'hardware': {_text(p['hardware']) for p in processes},
-          'data': {_text(prints) if prints else UNKNOWN} if touched else set(),
+          'data': {f'{_text(prints) if prints else UNKNOWN}; {first["num_train_examples"]} to train on'}
+                  if touched else set(),
           'price': {'none' if p['price'] is None else 'known' for p in processes}}
 
 
@@ -202,6 +203,8 @@ def _caveats(made: dict, clock: str):
   a, b = made['a'], made['b']
   if made['across']:
     yield f'across {", ".join(made["across"])}'
+  if made['same'].get('data', '').startswith(UNKNOWN):
+    yield 'no tape has a fingerprint of its data, which may differ'
   if clock in COUNTS_COMPILATION and a['cold'] * b['n'] != b['cold'] * a['n']:
     yield 'counts compilation, which came from a warm cache more often on one side'
   if a['reached'] < a['n'] or b['reached'] < b['n']:
@@ -209,7 +212,7 @@ def _caveats(made: dict, clock: str):
     found, told = made['measures'][f'{clock} seconds'], ', '.join(
         f'{name} ' + ('unknown' if value is None else f'{value:.5g} s') for name, value in zip('AB', expected))
     if found['difference'] and None not in expected and found['difference'] * (expected[0] - expected[1]) < 0:
-      told += f', and so {"A" if expected[0] < expected[1] else "B"} is the faster one'
+      told += f', and so {"A" if expected[0] < expected[1] else "B"} is the faster one by its point estimate'
     yield f'of the runs that reached the target; until a success, failures included: {told}'
 
 

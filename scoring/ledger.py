@@ -13,6 +13,8 @@ from scoring import clocks, record, statistics
 from scoring import tape as tapes
 from scoring.problem import Problem
 
+WIDEST_GAP = 1000  # so many runs that are neither there nor in the ledger count as missing; more are a slip
+
 
 def run_name(number: int) -> str:
   return f'run_{number:03d}'
@@ -46,6 +48,7 @@ def read(runs_dir) -> list[dict]:
   """
   path = Path(runs_dir) / 'ledger.jsonl'
   try:
+    tapes.refuse_device(path)
     lines = path.read_text(encoding='utf-8').split('\n')[:-1]
     entries = [json.loads(line) for line in lines]
     numbers = [_number(entry['run']) for entry in entries]
@@ -54,15 +57,22 @@ def read(runs_dir) -> list[dict]:
     return entries
   except OSError as error:
     raise Problem(f'{path}: cannot read the ledger ({error.strerror})') from None
-  except (ValueError, TypeError, KeyError):
+  except (ValueError, TypeError, KeyError, RecursionError):
     raise Problem(f'{path}: a line of the ledger is broken; restore the file from its original') from None
 
 
 def names(runs_dir) -> list[str]:
-  """Every run that the ledger names or that lies beside it, in order, and those that a gap in the numbers betrays."""
+  """Every run that the ledger names or that lies beside it, in order, and those that a gap in the numbers betrays.
+
+  Raises:
+    Problem: there is no ledger, it is broken, or the gap is wider than any that runs taken away would leave.
+  """
   runs_dir = Path(runs_dir)
   found = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
-  numbers = [n for n in map(_number, found) if n is not None]
+  numbers = {n for n in map(_number, found) if n is not None}
+  if max(numbers, default=0) > len(numbers) + WIDEST_GAP:
+    raise Problem(f'{runs_dir}: {run_name(max(numbers)):.40} is far beyond the {len(numbers)} runs that are there or '
+                  'in the ledger; take it away, or give it its own number again')
   return [run_name(n) for n in range(max(numbers, default=-1) + 1)]  # a set begins with run 0
 
 

@@ -143,7 +143,7 @@ def _setup(first: dict) -> str:
 
 def _command(first: dict) -> str:
   """The command of a run of its own, into a workdir that the caller names."""
-  words = [w for w in first['command']
+  words = [w for w in audit_header.words(first['command'])
            if not w.startswith(('--workdir=', '--runs=', '--data_dir=', '--checkpoint_dir=', '--config.seed='))]
   return ('python -m launchers.train ' + ' '.join(map(shlex.quote, words))
           + ' --workdir="${WORKDIR:?name a folder}" --config.seed="${SEED:?name a seed}" "$@"\n')

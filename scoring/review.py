@@ -129,6 +129,11 @@ def shown(path: str) -> str:
   return path.encode('unicode_escape').decode('ascii')
 
 
+def printable(line: str) -> str:
+  """A finding as one line of text: what it quotes may hold line breaks, or what moves a terminal's cursor."""
+  return ''.join(c if c.isprintable() else shown(c) for c in line)
+
+
 def _files(root: Path) -> tuple[dict[str, Path], list[str]]:
   """(every file below `root` by its relative path, what is neither file nor folder)."""
   there, broken = {}, []
@@ -146,6 +151,7 @@ def _files(root: Path) -> tuple[dict[str, Path], list[str]]:
 def _said(root: Path) -> tuple[dict | None, list[str]]:
   """(what the submitter says, what is wrong with it)."""
   try:
+    tapes.refuse_device(root / 'submission.json')
     said = json.loads((root / 'submission.json').read_text(encoding='utf-8'))
     if set(said) != {'notice', *packages.SAID} or said['notice'] != record.NOTICE or not all(
         isinstance(said[name], kind) for name, kind in packages.SAID.items()):
@@ -157,6 +163,7 @@ def _said(root: Path) -> tuple[dict | None, list[str]]:
 
 def _manifest(root: Path, there: dict[str, Path]):
   """What was changed, added or taken away since the manifest was made."""
+  tapes.refuse_device(root / 'manifest.json')
   listed = json.loads((root / 'manifest.json').read_text(encoding='utf-8'))['files']
   for path, digest in listed.items():
     if path not in there:
@@ -176,6 +183,7 @@ def different(root: Path, name: str, right: str) -> list[str]:
   Statistics go through scipy, whose last digits may differ between versions: in summary.json alone they may here too.
   """
   try:
+    tapes.refuse_device(root / name)
     text = (root / name).read_bytes().decode('utf-8')
   except (OSError, ValueError) as error:
     return [f'{shown(name)}: cannot be read: {error}']

@@ -79,7 +79,7 @@ def parse(text: str, where: str = 'tape', *, after: int = 0) -> list[dict]:
       event = _decode(line)
       if not math.isfinite(event['time'] + 0.0) or not isinstance(event['event'], str):
         raise ValueError
-    except (ValueError, TypeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
       raise Problem(f'{where}, line {number}: not an event of a tape; restore the file from its original') from None
     events.append(event)
   if events and not after and events[0]['event'] != 'process':
@@ -87,9 +87,11 @@ def parse(text: str, where: str = 'tape', *, after: int = 0) -> list[dict]:
   return events
 
 
-def _refuse_device(path):
-  if Path(path).is_char_device():  # reading /dev/full or /dev/zero never ends
-    raise OSError(errno.EINVAL, 'a device, not a file')
+def refuse_device(path):
+  """Raises OSError for a device or a pipe: reading /dev/zero, or a pipe that nobody writes to, never ends."""
+  path = Path(path)
+  if path.exists() and not path.is_file() and not path.is_dir():
+    raise OSError(errno.EINVAL, 'a device or pipe, not a file')
 
 
 def read(path) -> list[dict]:
@@ -97,7 +99,7 @@ def read(path) -> list[dict]:
   path = Path(path)
   path = path / 'tape.jsonl' if path.is_dir() else path
   try:
-    _refuse_device(path)
+    refuse_device(path)
     return parse(path.read_text(encoding='utf-8', errors='surrogateescape'), str(path))
   except OSError as error:
     raise Problem(f'{path}: cannot read the tape ({error.strerror}); name the workdir of a run') from None
@@ -123,7 +125,7 @@ class Tape:
     self._lock = threading.Lock()  # a pod's watch records from a thread of its own
     if path is not None:
       try:
-        _refuse_device(path)
+        refuse_device(path)
         self._file = open(path, 'a+', encoding='utf-8', errors='surrogateescape', newline='\n')
         self._file.seek(0)
         kept = self._file.read()

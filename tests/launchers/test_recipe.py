@@ -7,6 +7,7 @@ import pytest
 from launchers import checkout, recipe
 from scoring import review
 from scoring import tape as tapes
+from tests import made_sets
 from tests.tapes import HEADER
 from training import config as configs
 
@@ -18,11 +19,13 @@ PRINT = "from launchers import checkout as c; print(c.code_sha256(), c.commit_sh
 @pytest.mark.parametrize('path', CONFIGS)
 def test_the_task_of_every_recipe_is_made_again_as_it_was(path):
   config = configs.load(str(tapes.ROOT / path))
-  first = {**HEADER, **recipe.describe(config, config.make_task('')), 'command': [f'--config={path}', '--workdir=x']}
-  assert list(recipe._task(first)) == []
-  assert any('its code makes it' in line for line in recipe._task({**first, 'model': 'another'}))
-  assert any('its config is not' in line for line in recipe._task({**first, 'config': first['config'] + 'x = 1\n'}))
-  assert any('no file of the checkout' in line for line in recipe._task({**first, 'command': ['--config=/etc/passwd']}))
+  first = {**HEADER, **recipe.describe(config, config.make_task('')), 'command': [f'--config={path}', '--workdir=x'],
+           'event': 'process'}
+  assert list(recipe._task([first])) == []
+  assert any('its code makes it' in line for line in recipe._task([{**first, 'model': 'another'}]))
+  assert any('its config is not' in line for line in recipe._task([{**first, 'config': first['config'] + 'x = 1\n'}]))
+  assert any('no file of the checkout' in line for line in recipe._task(
+      [{**first, 'command': ['--config=/etc/passwd']}]))
 
 
 @pytest.fixture
@@ -63,3 +66,48 @@ def test_a_digest_that_is_not_its_commits_is_a_finding(tmp_path):
   assert any('code_sha256 is 0000000000000000...' in line for line in wrong.problems)
   assert 'no such commit' in tape_of(tmp_path / 'unknown', git_commit='1' * 40).problems[0]
   assert 'cannot be looked at' in tape_of(tmp_path / 'none', git_commit=None).warnings[0]
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+  """Made-up runs of a real config: the second misses its target, and both look once an epoch."""
+  return made_sets.cifar10(tmp_path_factory.mktemp('sets') / 'set', best=(0.9411, 0.9396))
+
+
+def lines(runs, number, change=lambda events: None):
+  events = tapes.read(runs / f'run_00{number}')
+  change(events)
+  return list(recipe._task(events))
+
+
+def test_evaluations_are_where_the_config_wants_them(runs):
+  assert lines(runs, 0) == lines(runs, 1) == []
+
+  def every_second(events):
+    stops = [e for e in events if e['event'] == 'eval' and e['edge'] == 'stop']
+    events[:] = [e for e in events if not any(e is stop for stop in stops[1:-1:2])]
+  assert any('evaluation 2 is at step 75, by its config at step 50' in line for line in lines(runs, 1, every_second))
+
+  def first_left_out(events):
+    events.remove(next(e for e in events if e['event'] == 'eval' and e['edge'] == 'stop'))
+  found = lines(runs, 0, first_left_out)
+  assert any('evaluation 1 is at step 50, by its config at step 25' in line for line in found)
+
+  def once_more(events):
+    at = next(n for n, e in enumerate(events) if e['event'] == 'eval' and e['edge'] == 'stop')
+    events.insert(at, {**events[at], 'step': 12})
+  assert any('evaluation 1 is at step 12, by its config at step 25' in line for line in lines(runs, 0, once_more))
+
+
+def test_a_run_without_its_target_goes_on_to_the_end_of_its_schedule(runs):
+
+  def cut(events):
+    last = max(n for n, e in enumerate(events) if e['event'] == 'train' and e['edge'] == 'start')
+    del events[last:[e['event'] for e in events].index('run_stop')]
+  assert any('training ended at step' in line and 'the schedule of its config has' in line
+             for line in lines(runs, 1, cut))
+
+  def and_killed(events):
+    cut(events)
+    del events[[e['event'] for e in events].index('run_stop'):]
+  assert lines(runs, 1, and_killed) == []

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from scoring import ledger, mlperf, record
+from scoring import ledger, mlperf, record, review
 from scoring import tape as tapes
 from tests.launchers.running import DIGITS, ROOT, finish, kill, launch, one_line, read_json, start, train, wait_for
 
@@ -140,6 +140,18 @@ def test_a_failing_run_is_recorded_and_the_next_one_begins(tmp_path):
   summary = read_json(tmp_path / 'summary.json')
   assert (summary['n'], summary['reached']) == (2, 0)
   assert [r['status'] for r in summary['runs']] == ['failed', 'failed']
+
+
+def test_the_end_of_a_run_that_outlived_its_launcher_is_added(tmp_path):
+  assert train(tmp_path, *SHORT, '--runs=2').returncode == 0
+  path = tmp_path / 'ledger.jsonl'
+  path.write_text(''.join(path.read_text().splitlines(keepends=True)[:3]))  # as a launcher killed in run_001 leaves it
+  assert train(tmp_path, *SHORT, '--runs=2').returncode == 0
+  last, exit_time = ledger.read(tmp_path)[-1], tapes.read(tmp_path / 'run_001')[-1]['time']
+  assert (last['run'], last['event'], last['exit_status'], last['time']) == ('run_001', 'end', 0, exit_time)
+  assert not [line for line in review.review(tmp_path).problems if 'ledger' in line]
+  before = path.read_bytes()
+  assert train(tmp_path, *SHORT, '--runs=2').returncode == 0 and path.read_bytes() == before
 
 
 def test_a_set_goes_on_where_it_was_stopped_and_adds_runs(tmp_path):

@@ -111,7 +111,8 @@ def test_failures_count_in_the_success_rate_and_in_the_expected_time(sets):
 def test_the_faster_side_may_take_longer_until_a_success(sets):
   # A's failures: (17 + 18)/2 + (17 + 17)/2 = 34.5 s against (19 + 20 + 19 + 20)/4 = 19.5 s
   made = comparison.compare(*sets([10.0, 11.0, None, None], [12.0, 13.0, 12.0, 13.0], first_seed=7))
-  assert made['verdicts']['dawnbench'].endswith('included: A 34.5 s, B 19.5 s, and so B is the faster one]')
+  assert made['verdicts']['dawnbench'].endswith(
+      'included: A 34.5 s, B 19.5 s, and so B is the faster one by its point estimate]')
 
 
 @pytest.mark.parametrize('dollars, words', [(3.6, 'and cheaper by 0.01 USD'), (18.0, 'and DEARER by 0.062 USD'),
@@ -180,9 +181,19 @@ def test_a_side_that_is_not_alike_in_itself_is_refused(sets):
 def test_data_without_a_fingerprint_are_told_and_not_taken_for_the_same(sets, tmp_path):
   a, b = sets([10.0, 11.0], [20.0, 21.0], {'data': None})
   assert 'same      data: no fingerprint' in comparison.text(comparison.compare(a, b))
+  assert all('no tape has a fingerprint' in words for words in comparison.compare(a, b)['verdicts'].values())
   c = write_set(tmp_path / 'c', [10.0, 11.0], start=1_790_200_000.0)
+  d = write_set(tmp_path / 'd', [20.0, 21.0], start=1_790_300_000.0)
+  assert 'no tape has' not in str(comparison.compare(c, d)['verdicts'])
   with pytest.raises(Problem, match='data: A has no fingerprint'):
     comparison.compare(a, c)
+
+
+@pytest.mark.parametrize('data', [None, 'd' * 64])
+def test_sides_that_train_on_more_examples_or_fewer_are_not_alike(sets, data):
+  a, b = sets([10.0, 11.0], [20.0, 21.0], {'data': data}, num_train_examples=45_000)
+  with pytest.raises(Problem, match='data: A has .*50000 to train on, B has .*45000 to train on'):
+    comparison.compare(a, b)
 
 
 def test_a_run_is_not_compared_with_itself(sets, tmp_path):
