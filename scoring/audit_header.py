@@ -48,9 +48,16 @@ def overrides(command: list) -> dict:
   return {name: value for name, equals, value in pairs if equals}
 
 
+def values(command: list, name: str) -> list[str]:
+  """The values of a flag on a command line, in order; it is written --name=value or --name value, or with one dash."""
+  pairs = zip(command, [*command[1:], ''])
+  return [word.partition('=')[2] if '=' in word else after for word, after in pairs
+          if word.partition('=')[0] in (f'--{name}', f'-{name}')]
+
+
 def flag(command: list, name: str) -> str | None:
   """The value of a flag on a command line, the last one given."""
-  return next((w.partition('=')[2] for w in reversed(command) if w.startswith(f'--{name}=')), None)
+  return next(reversed(values(command, name)), None)
 
 
 def shape(events) -> Iterator[str]:
