@@ -45,6 +45,12 @@ def hardware(devices) -> dict:
           if hasattr(os, 'sched_getaffinity') else os.cpu_count()}
 
 
+def submitter() -> dict[str, str]:
+  """Who submits, as the flags say."""
+  return {'organization': FLAGS.organization, 'author': FLAGS.author, 'author_email': FLAGS.author_email,
+          'hardware': FLAGS.hardware, 'status': FLAGS.status}
+
+
 def header(config, task, devices) -> dict:
   """What ran: the first line of a tape."""
   machine, status = hardware(devices), checkout.git('status', '--porcelain')
@@ -54,6 +60,4 @@ def header(config, task, devices) -> dict:
       'git_dirty': None if status is None else bool(status),
       'versions': versions(), 'hardware': machine, 'xla_flags': os.environ.get('XLA_FLAGS', ''),
       'price': cost.price_for(machine, usd_per_hour=FLAGS.usd_per_hour, name=FLAGS.price),
-      'division': FLAGS.division,
-      'submitter': {'organization': FLAGS.organization, 'author': FLAGS.author, 'author_email': FLAGS.author_email,
-                    'hardware': FLAGS.hardware, 'status': FLAGS.status}}
+      'division': FLAGS.division, 'submitter': submitter()}

@@ -4,8 +4,8 @@ import sys
 import time
 from pathlib import Path
 
-from launchers import command
-from scoring import clocks, ledger, record
+from launchers import checkout, command, header
+from scoring import audit_set, clocks, ledger, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 from training import config as configs
@@ -28,7 +28,7 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     runs_dir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise Problem(f'--workdir={runs_dir}: cannot write there ({error.strerror}); name another') from None
-  worst = 0
+  worst, checked = 0, False
   for number in range(number_of_runs):
     name, seed = ledger.run_name(number), config.seed + number
     workdir = runs_dir / name
@@ -39,6 +39,9 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     if name in ended and not (workdir / 'tape.jsonl').exists():
       raise Problem(f'{workdir}: the ledger says that this run has ended, and its tape is gone; restore it or begin a '
                     'new set: a run that is made again hides the first')
+    if not checked:
+      _check_alike(runs_dir, name)
+      checked = True
     # of a flag given twice the last counts
     flags_of_run = [*argv, '--runs=1', f'--workdir={workdir}', f'--config.seed={seed}']
     if checkpoint_dir:
@@ -60,6 +63,16 @@ def _end_late(runs_dir: Path, name: str):
   events = tapes.read(runs_dir / name)
   status = command.REACHED if clocks.reached(events) else command.NOT_REACHED
   ledger.append(runs_dir, run=name, event='end', exit_status=status, time=events[-1]['time'], noted=time.time())
+
+
+def _check_alike(runs_dir: Path, name: str):
+  """Raises Problem where a run would join others of another commit or submitter: no review passes such a set."""
+  others = [run for run in audit_set.runs_of(runs_dir) if run.name != name and (run / 'tape.jsonl').exists()]
+  first = next((events[0] for events in map(tapes.read, others) if events), {})
+  for field, own in (('git_commit', checkout.git('rev-parse', 'HEAD')), ('submitter', header.submitter())):
+    if field in first and first[field] != own:
+      raise Problem(f'--workdir={runs_dir}: the {field} of its runs is {first[field]}, that of {name} would be {own}; '
+                    'go on with theirs, or begin a new set')
 
 
 def _line(workdir: Path, seed: int, status: int) -> str:

@@ -13,6 +13,7 @@ from absl import flags
 from launchers import command
 from scoring import published
 from scoring import tape as tapes
+from scoring.problem import counted
 
 FLAGS = flags.FLAGS
 flags.DEFINE_bool('check', False, 'only say what is stale')
@@ -32,7 +33,7 @@ def main(argv: list[str], doc: str) -> int:
   missing = published.unmentioned(results)
   for line in missing:
     command.fail(line)
-  print(f'{len(published.folders(results))} folders, {len(stale)} stale')
+  print(f'{counted(len(published.folders(results)), "folder")}, {len(stale)} stale')
   return command.ERROR if missing or (stale and FLAGS.check) else 0
 
 

@@ -19,7 +19,7 @@ from absl import flags
 from launchers import command, recipe
 from scoring import comparison, inference, inference_package, ledger, packages, record, review
 from scoring import tape as tapes
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 FLAGS = flags.FLAGS
 FLAGS.set_gnu_getopt()  # flags may follow the second name of --compare
@@ -74,7 +74,8 @@ def score_set(runs_dir: Path) -> int:
   print(f"records   {runs_dir / 'summary.json'} and those of each run")
   unfinished = [row['run'] for row in found if row['status'] != 'complete']
   if unfinished:
-    command.fail(f"{runs_dir}: of {len(found)} runs, {', '.join(unfinished)} did not end; they count as failures")
+    command.fail(f"{runs_dir}: of {counted(len(found), 'run')}, {', '.join(unfinished)} did not end and "
+                 f"{'counts as a failure' if len(unfinished) == 1 else 'count as failures'}")
   return command.ERROR if unfinished else 0
 
 
@@ -96,7 +97,7 @@ def page(root: Path) -> int:
     return 0
   output = Path(FLAGS.output).expanduser() if FLAGS.output else root / 'page'
   index, collection = site.write(root, output)
-  print(f'page      {index} shows {len(collection.rows)} entries; open it in a browser')
+  print(f'page      {index} shows {counted(len(collection.rows), "entry", "entries")}; open it in a browser')
   for problem in collection.problems.values():
     command.fail(problem)
   return command.ERROR if collection.problems else 0
@@ -104,13 +105,16 @@ def page(root: Path) -> int:
 
 def check(root: Path) -> int:
   """Reviews what lies in `root`; the exit status."""
+  if wrong := review.nothing(root):
+    raise Problem(f'--check={wrong}')
   report = review.review(root)
   recipe.add(report, root)
   for line in report.problems:
     print(f'problem: {review.printable(line)}')
   for line in report.warnings:
     print(f'warning: {review.printable(line)}')
-  print(f'{report.entries} entries, {len(report.problems)} problems, {len(report.warnings)} warnings')
+  print(', '.join([counted(report.entries, 'entry', 'entries'), counted(len(report.problems), 'problem'),
+                   counted(len(report.warnings), 'warning')]))
   return command.ERROR if report.problems else 0
 
 
@@ -126,16 +130,18 @@ def compare(folders: list[str]) -> int:
 
 def _misused(rest: list[str]) -> str | None:
   """What is wrong with the flags taken together, or None."""
+  for name, does in (('submission', 'the set of runs that it is made of'), ('page', 'the folder that it shows')):
+    if getattr(FLAGS, name) and not FLAGS.workdir:
+      return f'--{name} lacks --workdir=DIR, {does}'
+  if FLAGS.watch and not FLAGS.page:
+    return '--watch lacks --page, and --workdir=DIR, the folder that it shows' if not FLAGS.workdir else (
+        '--watch lacks --page: what it serves is the page')
   if [bool(FLAGS.workdir), bool(FLAGS.check), bool(FLAGS.compare)].count(True) != 1:
     return 'give one of --workdir=RUN, --check=DIR and --compare A B'
-  if FLAGS.submission and not FLAGS.workdir:
-    return '--submission goes with --workdir, the set of runs that it is made of'
   if FLAGS.compare and not rest:
     return f'--compare={FLAGS.compare}: with what? write --compare A B'
   if not FLAGS.compare and (FLAGS.across or FLAGS.paired is not None or (FLAGS.output and not FLAGS.page)):
     return '--across, --paired and --output belong to --compare A B, --output to --page too'
-  if (FLAGS.page and not FLAGS.workdir) or (FLAGS.watch and not FLAGS.page):
-    return '--page shows what lies in --workdir=DIR, and --watch belongs to --page'
   if FLAGS.watch and FLAGS.output:
     return '--watch writes nothing, and so takes no --output'
   unknown = [name for name in FLAGS.across if name not in comparison.CONDITIONS]

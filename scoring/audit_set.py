@@ -15,7 +15,13 @@ ALIKE = ('benchmark', 'model', 'target', 'num_train_examples', 'batch_size', 'hy
          'versions', 'xla_flags', 'git_commit', 'git_dirty', 'code_sha256', 'price', 'division', 'submitter', 'fixture',
          'tape_version')
 SLACK = 1.0  # seconds between the launcher's clock and that of the process it starts, which may be rounded to one
+END_SLACK = 5.0  # seconds from a tape's exit to the ledger's end of its run, in which records are written
 EXITS = {0: 'complete, with its target reached', 3: 'complete, without its target'}
+
+
+def runs_of(folder: Path) -> list[Path]:
+  """The folders of runs in a folder, by name."""
+  return sorted(p for p in folder.iterdir() if p.is_dir() and RUN.fullmatch(p.name))
 
 
 def findings(folder: Path) -> list[str]:
@@ -28,10 +34,9 @@ def findings(folder: Path) -> list[str]:
   if broken := list(_shape(entries)):
     return broken
   found, runs = [], {}
-  for path in sorted(folder.iterdir()):
-    if path.is_dir() and RUN.fullmatch(path.name):
-      runs[path.name], lines = _tape(path)
-      found += [f'{path.name}/tape.jsonl: {line}' for line in lines]
+  for path in runs_of(folder):
+    runs[path.name], lines = _tape(path)
+    found += [f'{path.name}/tape.jsonl: {line}' for line in lines]
   found += audit.guarded(_ledger, entries, runs)
   failed = {e['run'] for e in entries if e['event'] == 'end' and e.get('exit_status') not in EXITS}
   found += [f'{name}/tape.jsonl: is empty, and the ledger says that the run ended well'
@@ -105,14 +110,25 @@ def _ledger(entries: list, runs: dict) -> Iterator[str]:
 
 def _as_many_as_asked(names: list, runs: dict) -> Iterator[str]:
   """The command line of every run says of how many it is one."""
-  asked = {}
-  for name, events in runs.items():
-    numbers = [int(w.partition('=')[2]) for w in (events or [{'command': []}])[0]['command'] if w.startswith('--runs=')]
-    asked[name] = max(numbers, default=1)
+  asked = {name: _asked((events or [{'command': []}])[0]['command']) for name, events in runs.items()}
   most = max(asked.values(), default=1)
   if most > len(names):
     name = next(name for name in asked if asked[name] == most)
     yield f'ledger.jsonl: {len(names)} runs were begun, and the command line of {name} asked for {most}'
+
+
+def _asked(command: list) -> int:
+  """For how many runs a command line asked: the launcher adds --runs=1 behind its own --runs=N for each of them."""
+  return max(map(int, audit_header.values(command, 'runs')), default=1)
+
+
+def torn_out(events: list) -> Iterator[str]:
+  """A run that stands alone was not made as one of a set, whose other runs nobody would see."""
+  command = events[0]['command']
+  name = Path(audit_header.flag(command, 'workdir') or '').name
+  if _asked(command) > 1 or (audit_header.values(command, 'runs') and RUN.fullmatch(name)):
+    yield (f'line 1: its command line made it {name} of a set of runs (--runs): show the whole set with its ledger, '
+           'not one run of it')
 
 
 def _against_ledger(name: str, events: list, entries: list) -> Iterator[str]:
@@ -142,6 +158,9 @@ def _against_ledger(name: str, events: list, entries: list) -> Iterator[str]:
       yield f'is {is_so}; the ledger says exit status {entry["exit_status"]}, which is {told}'
     if events[-1]['time'] > entry['time'] + SLACK:
       yield f'its last event is {events[-1]["time"] - entry["time"]:.3f} s after the end that the ledger has'
+    elif events[-1]['event'] == 'exit' and events[-1]['time'] < entry['time'] - END_SLACK:  # not one that was killed
+      yield (f'its exit is {entry["time"] - events[-1]["time"]:.3f} s before the end that the ledger has: its times '
+             'were scaled or moved, or the machine slept')
 
 
 def _alike(runs: dict) -> Iterator[str]:

@@ -37,7 +37,7 @@ def append(runs_dir, **entry):
       file.flush()
       os.fsync(file.fileno())
   except OSError as error:
-    raise Problem(f'{path}: cannot write the ledger ({error.strerror}); free space or name another --workdir') from None
+    raise Problem(f'{path}: cannot write the ledger ({error.strerror}); {record.way_out(error)}') from None
 
 
 def read(runs_dir) -> list[dict]:

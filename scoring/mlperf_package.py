@@ -52,29 +52,40 @@ def window(runs: list, count: int) -> list:
   return windows[scores.index(middle)]
 
 
-def system(first: dict, given: dict) -> dict:
-  """The system description: what the submitter says, and what the tape knows, which nobody may contradict."""
+def _known(first: dict) -> dict[str, str]:
+  """The fields of a system description that a tape knows."""
   hardware, submitter = first['hardware'], first['submitter']
   nodes = hardware['process_count']
   accelerated = hardware['platform'] != 'cpu'
-  known = {
+  return {
       'submitter': submitter['organization'], 'division': first['division'], 'status': STATUS[submitter['status']],
       'number_of_nodes': str(nodes), 'host_processor_model_name': hardware['host'],
       'accelerators_per_node': str(hardware['device_count'] // nodes if accelerated else 0),
       'accelerator_model_name': hardware['device_kind'] if accelerated else '',
       'framework': f'JAX {first["versions"]["jax"]}',
       'other_software_stack': ', '.join(f'{name} {version}' for name, version in first['versions'].items())}
+
+
+def check_system(first: dict, given: dict):
+  """Raises Problem where what the submitter says is no field of a system description, or contradicts the tape."""
   unknown = sorted(set(given) - set(FIELDS))
   if unknown:
-    raise Problem(f'--system: {", ".join(unknown)} are no fields of a system description; they are {", ".join(FIELDS)}')
-  own = {'number_of_nodes', 'accelerators_per_node'} if nodes > 1 else set()  # processes are not always nodes
+    raise Problem(f'{", ".join(unknown)}: MLPerf\'s system description has no such field; it has {", ".join(FIELDS)}')
+  known = _known(first)
+  if first['hardware']['process_count'] > 1:  # processes are not always nodes
+    known = {name: value for name, value in known.items() if name not in ('number_of_nodes', 'accelerators_per_node')}
   for name, value in given.items():
     if not isinstance(value, str):
-      raise Problem(f'--system: {name} is {value!r:.40}; every field is a string')
-    if name in known and name not in own and value != known[name]:
-      raise Problem(f'--system: {name} is {value!r:.60}, but the tapes say {known[name]!r}; leave it out')
-  name = submitter['hardware'] or f'{hardware["device_count"]}x{hardware["device_kind"]}'
-  described = {**dict.fromkeys(FIELDS, ''), 'system_name': name, **known, **given}
+      raise Problem(f'{name} is {value!r:.40}; every field is a string')
+    if value != known.get(name, value):
+      raise Problem(f'{name} is {value!r:.60}, but the tapes say {known[name]!r}; leave it out')
+
+
+def system(first: dict, given: dict) -> dict:
+  """The system description: what the submitter says, checked by `check_system`, and what the tape knows."""
+  hardware = first['hardware']
+  name = first['submitter']['hardware'] or f'{hardware["device_count"]}x{hardware["device_kind"]}'
+  described = {**dict.fromkeys(FIELDS, ''), 'system_name': name, **_known(first), **given}
   notes = (described['sw_notes'], 'A fixture: made up, nothing was trained.' if first.get('fixture') else '')
   return {**described, 'sw_notes': ' '.join(filter(None, (*notes, record.NOTICE)))}
 

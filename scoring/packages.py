@@ -18,7 +18,7 @@ from pathlib import Path
 
 from scoring import audit_set, clocks, dawnbench, dawnbench_inference, inference, ledger, mlperf, mlperf_package, record
 from scoring import tape as tapes
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 FORMAT = 1
 MEASURED = '*/inference/*/dawnbench/**/*'  # what launchers.infer leaves
@@ -27,14 +27,22 @@ SAID = {'author': str, 'author_email': str, 'system': dict}
 
 def raw(runs_dir: Path) -> list[str]:
   """Paths, relative to a set of runs, of what is kept as it is: ledger, tapes, and what inference left."""
-  runs = [runs_dir / name for name in _runs(runs_dir)]
+  runs = audit_set.runs_of(runs_dir)
   files = [runs_dir / 'ledger.jsonl', *(run / 'tape.jsonl' for run in runs)]
   files += [path for run in runs for path in sorted(run.glob(MEASURED.removeprefix('*/')))]
   return [path.relative_to(runs_dir).as_posix() for path in files if path.is_file()]
 
 
-def _runs(runs_dir: Path) -> list[str]:
-  return sorted(p.name for p in runs_dir.iterdir() if p.is_dir() and audit_set.RUN.fullmatch(p.name))
+def _read(runs_dir: Path) -> list[tuple[str, list]]:
+  """(name, events) of each run; no events where it left none."""
+  return [(run.name, tapes.read(run) if (run / 'tape.jsonl').is_file() else []) for run in audit_set.runs_of(runs_dir)]
+
+
+def check_system(runs_dir: Path, system: dict):
+  """Raises Problem where what the submitter says of the machine is no such field, or not what the tapes say."""
+  first = next((events[0] for _, events in _read(runs_dir) if events), None)
+  if first is not None:
+    mlperf_package.check_system(first, system)
 
 
 def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
@@ -43,8 +51,7 @@ def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
   Raises:
     Problem: ledger or tapes cannot be read, or say what cannot be.
   """
-  runs = [(name, tapes.read(runs_dir / name) if (runs_dir / name / 'tape.jsonl').is_file() else [])
-          for name in _runs(runs_dir)]
+  runs = _read(runs_dir)
   if not any(events for _, events in runs):
     raise Problem(f'{runs_dir}: holds no tape; a submission is a set of runs (launchers.train --runs=N)')
   author = {key: said[key] for key in ('author', 'author_email')}
@@ -62,7 +69,7 @@ def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
     except Problem as reason:
       left_out.append(str(reason))
   made |= _inference(runs_dir, author)
-  made['README.md'] = _readme(runs, summary, left_out)
+  made['README.md'] = _readme(runs, summary, left_out, author)
   return made, left_out
 
 
@@ -109,12 +116,14 @@ def _inference(runs_dir: Path, author: dict) -> dict[str, str]:
   return {f'dawnbench/{dawnbench.BOARDS[benchmark].folder}/inference/{stem}.json': json.dumps(told, indent=2) + '\n'}
 
 
-def _readme(runs: list, summary: dict, left_out: list[str]) -> str:
+def _readme(runs: list, summary: dict, left_out: list[str], author: dict) -> str:
   first = next(events[0] for _, events in runs if events)
   made_up = '**A fixture: made up to test the packaging; nothing was trained.**\n\n' if first.get('fixture') else ''
   machine = f"{first['hardware']['device_count']} x {first['hardware']['device_kind']} ({first['hardware']['host']})"
   missing = ''.join(f'- {reason}\n' for reason in left_out)
-  return (f'# {first["benchmark"]}: {first["model"]}, {len(runs)} runs on {machine}\n\n{record.NOTICE}\n\n{made_up}'
+  title = f'# {first["benchmark"]}: {first["model"]}, {counted(len(runs), "run")} on {machine}'
+  by = author['author'] or first['submitter'].get('author') or 'an author who is not named'
+  return (f'{title}\n\n{record.NOTICE}\n\n{made_up}By {by}, organization {first["submitter"]["organization"]}.\n\n'
           f'```\n{ledger.table(summary)}\n```\n\n' + (f'Not in it:\n\n{missing}\n' if missing else '')
           + 'Review it with Daybreak: `python -m launchers.score --check=DIR`.\n')
 
@@ -129,7 +138,8 @@ def read_system(path: str | None) -> dict:
       raise ValueError('is no object')
     return fields
   except (OSError, ValueError, RecursionError) as error:
-    raise Problem(f'--system={path}: cannot be read ({error}); name a JSON file of fields and strings') from None
+    reason = getattr(error, 'strerror', None) or error
+    raise Problem(f'--system={path}: cannot be read ({reason}); name a JSON file of fields and strings') from None
 
 
 def manifest(contents: dict[str, bytes]) -> str:
@@ -145,12 +155,21 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
     Problem: a review of the runs finds something, the directory is there already, or it cannot be written.
   """
   runs_dir, directory = Path(runs_dir), Path(directory)
-  ledger.read(runs_dir)
+  if not (runs_dir / 'ledger.jsonl').exists():
+    raise Problem(f'--submission={directory}: is made of a set of runs, and {runs_dir} has no ledger of one; make '
+                  'a set with launchers.train --runs=N')
+  if directory.resolve().is_relative_to(runs_dir.resolve()):
+    raise Problem(f'--submission={directory}: lies in the set of runs that it is made of; name a folder outside')
   if found := audit_set.findings(runs_dir):
-    raise Problem(f'{runs_dir / found[0]} ({len(found)} findings; launchers.score --check={runs_dir} lists them)')
+    raise Problem(f'{runs_dir / found[0]} ({counted(len(found), "finding")}; launchers.score --check={runs_dir} lists '
+                  'all)')
   if directory.exists():
     raise Problem(f'--submission={directory}: is there already; name a folder that is not')
   said = {'author': author, 'author_email': author_email, 'system': system or {}}
+  try:
+    check_system(runs_dir, said['system'])
+  except Problem as problem:
+    raise Problem(f'--system: {problem}') from None
   made, left_out = derived(runs_dir, said)
   contents = {path: text.encode('utf-8') for path, text in made.items()}
   contents['submission.json'] = (json.dumps({'notice': record.NOTICE, **said}, indent=1) + '\n').encode('utf-8')
@@ -165,5 +184,5 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
     os.replace(part, directory)
   except OSError as error:
     shutil.rmtree(part, ignore_errors=True)
-    raise Problem(f'--submission={directory}: cannot write ({error.strerror}); name another folder') from None
+    raise Problem(f'--submission={directory}: cannot write ({error.strerror}); {record.way_out(error)}') from None
   return left_out

@@ -1,4 +1,4 @@
-"""The one exception that a person is meant to read."""
+"""The one exception that a person is meant to read, and how many there are of something."""
 
 
 class Problem(Exception):
@@ -10,3 +10,8 @@ class Problem(Exception):
 
   def __str__(self):
     return ' '.join(super().__str__().split())
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+  """A number and what is counted: 1 run, 2 runs; `many` where the plural is not made with an s."""
+  return f'{number} {one if number == 1 else many or one + "s"}'

@@ -9,7 +9,7 @@ import datetime
 import re
 from pathlib import Path
 
-from scoring import audit_header, ledger, record, review
+from scoring import audit_header, audit_set, ledger, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem
 
@@ -18,8 +18,19 @@ BLOCK = re.compile(r'(?P<head><!-- results: (?P<what>[^\n]*?) -->\n).*?' + END, 
 
 
 def folders(results: Path) -> list[Path]:
-  """The published runs and sets of runs, by name."""
-  return sorted(p for p in results.iterdir() if (p / 'ledger.jsonl').exists() or (p / 'tape.jsonl').exists())
+  """The published runs and sets of runs, by name.
+
+  Raises:
+    Problem: there is no such folder, or a set in it has no ledger.
+  """
+  if not results.is_dir():
+    raise Problem(f'--results_dir={results}: is {"no folder" if results.exists() else "not there"}; name the one of '
+                  'published runs')
+  found = sorted(p for p in results.iterdir() if p.is_dir())
+  for folder in found:
+    if audit_set.runs_of(folder) and not (folder / 'ledger.jsonl').exists():
+      raise Problem(f'{folder}: is a set of runs without its ledger; put its ledger.jsonl back or remove the folder')
+  return [p for p in found if (p / 'ledger.jsonl').exists() or (p / 'tape.jsonl').exists()]
 
 
 def _first(folder: Path) -> dict:

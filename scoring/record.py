@@ -5,6 +5,7 @@
 """
 import contextlib
 import datetime
+import errno
 import json
 import os
 from pathlib import Path
@@ -80,6 +81,12 @@ def status(events) -> str:
   return next((e['status'] for e in reversed(events[last:]) if e['event'] == 'exit'), 'interrupted')
 
 
+def way_out(error: OSError) -> str:
+  """What to do where something cannot be written."""
+  full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+  return 'free space, then run the same command again' if full else 'name another folder'
+
+
 def write_text(path: Path, text: str):
   """Writes a file whole or not at all.
 
@@ -94,7 +101,7 @@ def write_text(path: Path, text: str):
   except OSError as error:
     with contextlib.suppress(OSError):
       part.unlink()
-    raise Problem(f'{path}: cannot write ({error.strerror}); free space and run launchers.score again') from None
+    raise Problem(f'{path}: cannot write ({error.strerror}); {way_out(error)}') from None
 
 
 def write(events, workdir, **author) -> tuple[list[Path], str | None]:

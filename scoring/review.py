@@ -13,24 +13,73 @@ from pathlib import Path
 from scoring import audit, audit_set, dawnbench, ledger, mlperf, packages, record
 from scoring import tape as tapes
 from scoring.dawnbench import Report
+from scoring.problem import Problem
+
+SIGNS = ('manifest.json', 'submission.json', 'ledger.jsonl', 'tape.jsonl')
+TAKES = ('a submission, a set of runs, a run, a folder of these such as results/, or a tree of DAWNBench entries (the '
+         'folder that holds CIFAR10, ImageNet or SQuAD)')
 
 
 def review(root) -> Report:
   """Everything that is wrong with what lies in `root`; `entries` counts runs, or entries of a DAWNBench tree."""
   root = Path(root)
+  if line := nothing(root):
+    return Report(problems=[line])
+  report = _inside(root)
+  report.problems += audit.guarded(_copies, root)
+  return report
+
+
+def nothing(root: Path) -> str | None:
+  """Why there is nothing in `root` to review; None where there is something."""
+  wrong = 'is not there' if not root.exists() else 'is no folder' if not root.is_dir() else (
+      '' if _holds(root, lambda name: name in SIGNS or name.endswith(('.json', '.tsv'))) else 'holds nothing to review')
+  return f'{shown(str(root))}: {wrong}; name {TAKES}' if wrong else None
+
+
+def _holds(root: Path, wanted) -> bool:
+  """Whether there is a file of a wanted name at or below a folder; what cannot be read is not there."""
+  return any(wanted(name) for _, _, files in os.walk(root) for name in files)
+
+
+def _inside(root: Path) -> Report:
   if (root / 'manifest.json').exists() or (root / 'submission.json').exists():
     return package(root)
   if (root / 'ledger.jsonl').exists():
     return run_set(root)
   if (root / 'tape.jsonl').exists():
     return run(root)
-  report, folders = Report(), sorted(p for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-  inside = [p for p in folders if any((p / name).exists() for name in ('manifest.json', 'ledger.jsonl', 'tape.jsonl'))]
-  if not inside:
+  folders = sorted(p for p in root.iterdir() if p.is_dir() and _holds(p, lambda name: name in SIGNS))
+  if not folders:
     return dawnbench.check_tree(root)
-  for folder in inside:
-    _add(report, review(folder), f'{folder.name}/')
+  report = Report()
+  if audit_set.runs_of(root):
+    report.problems.append('ledger.jsonl: is missing: this is a set of runs without its ledger, which tells of those '
+                           'that were left out; put it back')
+  for folder in folders:
+    _add(report, _inside(folder), f'{folder.name}/')
   return report
+
+
+def _copies(root: Path):
+  """The same run twice, also where its times were moved; those of one set are compared there."""
+  seen = {}
+  for path in sorted(p for p in root.rglob('tape.jsonl') if p.is_file()):
+    try:
+      events = tapes.read(path)
+    except audit.BROKEN:
+      continue
+    if not events or audit.malformed(events) or 'serving' in events[0]:  # inference keeps tapes below that of its run
+      continue
+    first, where = events[0], path.relative_to(root)
+    digest = next((e.get('parameters_sha256') for e in reversed(events) if e['event'] == 'result'), None)
+    for key in [(first['benchmark'], first['seed'], first['time']),
+                *([(digest, round(events[-1]['time'] - first['time'], 4))] if isinstance(digest, str) else [])]:
+      other = seen.setdefault(key, where)
+      of_one_set = other.parent.parent == where.parent.parent and audit_set.RUN.fullmatch(where.parent.name)
+      if other != where and not of_one_set:
+        yield f'{shown(where.as_posix())}: is the run of {shown(other.as_posix())} again; a run counts once'
+        break
 
 
 def _add(report: Report, other: Report, prefix: str):
@@ -55,6 +104,8 @@ def run(root: Path) -> Report:
   report.problems += [f'tape.jsonl: {line}' for line in found]
   _fixture(events, report, 'tape.jsonl')
   if not audit.malformed(events):
+    if not (root.resolve().parent / 'ledger.jsonl').exists():
+      report.problems += [f'tape.jsonl: {line}' for line in audit.guarded(audit_set.torn_out, events)]
     report.problems += audit.guarded(_records, root, events)
   return report
 
@@ -69,7 +120,7 @@ def _records(root: Path, events) -> list[str]:
 def run_set(root: Path, derived: bool = True) -> Report:
   """A set of runs as the launcher leaves it: ledger, tapes, and, where `derived`, summary and the records there are."""
   report = Report(problems=audit_set.findings(root))
-  for path in sorted(p for p in root.iterdir() if p.is_dir() and audit_set.RUN.fullmatch(p.name)):
+  for path in audit_set.runs_of(root):
     report.entries += 1
     try:
       events = tapes.read(path)
@@ -101,7 +152,7 @@ def package(root: Path) -> Report:
     report.problems.append('runs/ledger.jsonl: is missing; nothing can be derived without it')
     return report
   _add(report, run_set(runs, derived=False), 'runs/')
-  said, lines = _said(root)
+  said, lines = _said(root, runs)
   report.problems += lines
   made = {}
   if said is not None:
@@ -110,13 +161,14 @@ def package(root: Path) -> Report:
     except audit.BROKEN as error:
       report.problems.append(f'runs: nothing can be derived from them: {error}')
   expected = {*made, 'submission.json', 'manifest.json', *(f'runs/{path}' for path in packages.raw(runs))}
-  for path in sorted(expected - there.keys()):
+  for path in sorted(expected - {'submission.json'} - there.keys()):
     report.problems.append(f'{shown(path)}: is missing')
   for path in sorted(there.keys() - expected) if made else ():
     report.problems.append(f'{shown(path)}: belongs to no submission, or follows from no tape here')
   for path in sorted(made.keys() & there.keys()):
     report.problems += different(root, path, made[path])
-  report.problems += audit.guarded(_manifest, root, there)
+  if 'manifest.json' in there:
+    report.problems += audit.guarded(_manifest, root, there)
   if (root / 'dawnbench').is_dir():
     tree = dawnbench.check_tree(root / 'dawnbench')
     report.problems += [f'dawnbench/{line}' for line in tree.problems]
@@ -148,7 +200,7 @@ def _files(root: Path) -> tuple[dict[str, Path], list[str]]:
   return there, broken
 
 
-def _said(root: Path) -> tuple[dict | None, list[str]]:
+def _said(root: Path, runs: Path) -> tuple[dict | None, list[str]]:
   """(what the submitter says, what is wrong with it)."""
   try:
     tapes.refuse_device(root / 'submission.json')
@@ -156,15 +208,31 @@ def _said(root: Path) -> tuple[dict | None, list[str]]:
     if set(said) != {'notice', *packages.SAID} or said['notice'] != record.NOTICE or not all(
         isinstance(said[name], kind) for name, kind in packages.SAID.items()):
       return None, [f'submission.json: must hold the notice, {", ".join(packages.SAID)}, and nothing else']
-    return said, []
+  except FileNotFoundError:
+    return None, ['submission.json: is missing']
   except (OSError, ValueError, TypeError, RecursionError) as error:
-    return None, [f'submission.json: cannot be read: {" ".join(str(error).split())}']
+    reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
+    return None, [f'submission.json: cannot be read: {reason}']
+  try:
+    packages.check_system(runs, said['system'])
+  except Problem as problem:
+    return None, [f'submission.json: system: {problem}']
+  except audit.BROKEN:  # of a tape, and the review of that tape says so
+    pass
+  return said, []
 
 
 def _manifest(root: Path, there: dict[str, Path]):
   """What was changed, added or taken away since the manifest was made."""
-  tapes.refuse_device(root / 'manifest.json')
-  listed = json.loads((root / 'manifest.json').read_text(encoding='utf-8'))['files']
+  try:
+    tapes.refuse_device(root / 'manifest.json')
+    listed = json.loads((root / 'manifest.json').read_text(encoding='utf-8'))
+    listed = listed['files'] if isinstance(listed, dict) else None
+  except (OSError, ValueError, KeyError, RecursionError):
+    listed = None
+  if not isinstance(listed, dict):
+    yield 'manifest.json: is not the sha256 of every file as launchers.score --submission writes it'
+    return
   for path, digest in listed.items():
     if path not in there:
       yield f'{shown(path)}: is in manifest.json, but not there'

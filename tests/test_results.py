@@ -93,6 +93,23 @@ def test_a_folder_without_words_of_its_own_is_named(copied):
   assert done.returncode == 1 and 'has no <!-- results: new -->' in done.stderr
 
 
+@pytest.mark.parametrize('check', [True, False])
+def test_a_set_without_its_ledger_is_not_passed_over(copied, check):
+  (copied / 'results' / 'digits_2core_epyc' / 'ledger.jsonl').unlink()
+  done = command(copied, *['--check'] * check)
+  assert done.returncode == 1 and done.stderr.count('\n') == 1
+  assert 'digits_2core_epyc: is a set of runs without its ledger' in done.stderr
+
+
+def test_a_folder_that_is_not_there_is_told_in_one_line(copied):
+  shutil.rmtree(copied / 'results')
+  for words in ('is not there', 'is no folder'):
+    done = command(copied, '--check')
+    assert done.returncode == 1 and done.stderr.count('\n') == 1
+    assert f'--results_dir={copied / "results"}: {words}' in done.stderr
+    (copied / 'results').write_text('')
+
+
 @pytest.mark.parametrize('old, new, words', [
     ('<!-- results: overview -->', '<!-- results: nothing -->', 'names no folder'),
     ('<!-- results: squad_tiny_2core_epyc evaluations -->', '<!-- results: squad_tiny_2core_epyc plot -->', 'no kind'),

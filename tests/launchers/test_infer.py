@@ -127,8 +127,12 @@ def test_an_entry_of_dawnbench_is_one_that_our_review_and_its_format_admit(runs,
 
 
 def test_the_peak_of_a_server_is_found_and_holds(runs):
-  done = infer(runs['digits'], 'server', 'performance', '--find_peak', '--min_queries=700')
-  assert done.returncode == 0, done.stderr
+  flags, workdir = runs['digits']
+  done = finish(start('infer', *flags, f'--workdir={workdir}', '--scenario=server', '--mode=performance', '--find_peak',
+                      '--target_qps=300', '--min_queries=700', *SHORT), timeout=900)
+  if done.returncode:  # a machine so busy that no rate holds twice is told so, and nothing is recorded
+    assert done.returncode == 1 and '--find_peak: ' in one_line(done.stderr), done.stderr
+    pytest.skip('this machine is too busy for a server')
   folder = runs['digits'][1] / 'inference' / 'server' / 'performance'
   tried = [(e['target_qps'], not e['faults']) for e in tapes.read(folder) if e['event'] == 'tried']
   best = tried[-1][0]
@@ -226,9 +230,10 @@ def test_two_at_once_are_refused(runs):
     ('digits', ('--workdir=nowhere',), 1, 'no run with a checkpoint there; train first')])
 def test_what_is_wrong_is_one_line(runs, name, more, status, words):
   flags, workdir = runs[name]
+  before = set(workdir.rglob('*.part'))
   done = launch('infer', *flags, f'--workdir={workdir}', '--scenario=single_stream', '--mode=accuracy', *more)
   assert done.returncode == status and words in one_line(done.stderr), done.stderr
-  assert not [p for p in workdir.rglob('*.part')], 'nothing half-written'
+  assert set(workdir.rglob('*.part')) == before, 'nothing half-written'
 
 
 def test_a_damaged_or_missing_checkpoint_is_one_line_and_is_not_moved(runs, tmp_path):

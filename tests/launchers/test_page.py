@@ -35,7 +35,7 @@ def test_the_page_of_what_is_published_is_written(tmp_path):
 def test_the_page_of_one_run_lies_beside_its_tape(story, tmp_path):
   story.set_up().point('run_start', step=0).train(5).eval(1, 0.95).finish()
   done = launch('score', f'--workdir={tmp_path / "run"}', '--page')
-  assert done.returncode == 0 and 'shows 1 entries' in done.stdout
+  assert done.returncode == 0 and 'shows 1 entry' in done.stdout
   assert sorted(p.name for p in (tmp_path / 'run').iterdir()) == ['page', 'tape.jsonl']  # no record was asked for
 
 
@@ -45,7 +45,7 @@ def test_a_broken_tape_is_named_and_the_others_are_shown(story, tmp_path):
   (tmp_path / 'broken' / 'tape.jsonl').write_text('nonsense\n')
   done = launch('score', f'--workdir={tmp_path}', '--page')
   assert done.returncode == 1 and 'broken/tape.jsonl, line 1' in one_line(done.stderr)
-  assert 'shows 1 entries' in done.stdout and 'broken/tape.jsonl' in (tmp_path / 'page/data.js').read_text()
+  assert 'shows 1 entry' in done.stdout and 'broken/tape.jsonl' in (tmp_path / 'page/data.js').read_text()
 
 
 @pytest.mark.parametrize('arguments, status, words', [

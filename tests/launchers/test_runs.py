@@ -160,6 +160,15 @@ def test_a_set_goes_on_where_it_was_stopped_and_adds_runs(tmp_path):
   assert train(tmp_path, *SHORT, '--runs=3').returncode == 0
   assert (tmp_path / 'run_000' / 'tape.jsonl').read_bytes() == tape
   assert read_json(tmp_path / 'summary.json')['n'] == 3
+  before = (tmp_path / 'ledger.jsonl').read_bytes()
+  done = train(tmp_path, *SHORT, '--runs=4', '--organization=Another')
+  assert done.returncode == 1 and "'Another'" in one_line(done.stderr) and 'the submitter of its runs' in done.stderr
+  assert train(tmp_path, *SHORT, '--runs=3', '--organization=Another').returncode == 0, 'nothing is added'
+  path, commit = tmp_path / 'run_000' / 'tape.jsonl', tapes.read(tmp_path / 'run_000')[0]['git_commit']
+  path.write_text(path.read_text().replace(f'"git_commit": "{commit}"', f'"git_commit": "{"1" * 40}"'))
+  done = train(tmp_path, *SHORT, '--runs=4')
+  assert done.returncode == 1 and 'the git_commit of its runs is 1111' in one_line(done.stderr)
+  assert (tmp_path / 'ledger.jsonl').read_bytes() == before and not (tmp_path / 'run_003').exists()
   done = train(tmp_path, *SHORT)
   assert done.returncode == 1 and 'set of runs' in one_line(done.stderr)
 
@@ -245,7 +254,7 @@ def test_help_lists_the_flags():
 
 def test_score_checks_entries_and_refuses_what_is_not_there(tmp_path):
   done = launch('score', f'--check={tmp_path}')
-  assert done.returncode == 1 and '0 entries' in done.stdout
+  assert done.returncode == 1 and 'holds nothing to review' in one_line(done.stderr)
   done = launch('score', f'--workdir={tmp_path / "nothing"}')
   assert done.returncode == 1 and 'cannot read the tape' in one_line(done.stderr)
   assert launch('score').returncode == 2

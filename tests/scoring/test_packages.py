@@ -115,11 +115,21 @@ def test_what_the_submitter_says_of_the_machine_is_kept_and_may_not_contradict_t
   described = json.loads(next((tmp_path / 'package').glob('mlperf/*/systems/my-box.json')).read_text())
   assert described['cooling'] == 'air' and described['accelerators_per_node'] == '8'
   assert review.review(tmp_path / 'package').problems == []
-  for given, words in (({'accelerators_per_node': '4'}, 'the tapes say'), ({'colour': 'red'}, 'no fields'),
-                       ({'cooling': 1}, 'is a string')):
-    left_out = packages.write(sets['resnet'], tmp_path / f'other {words}', system=given)
-    assert any(words in reason for reason in left_out)
-    assert not (tmp_path / f'other {words}' / 'mlperf').exists()
+
+
+@pytest.mark.parametrize('of', ['resnet', 'cifar10'])  # one that has a package of MLPerf's and one that has none
+@pytest.mark.parametrize('given, words', [
+    ({'accelerators_per_node': '4'}, 'the tapes say'), ({'accelerator_model_name': 'NVIDIA B200'}, 'the tapes say'),
+    ({'colour': 'red'}, 'no such field'), ({'cooling': 1}, 'is a string')])
+def test_a_wrong_description_of_the_machine_is_refused_and_found(sets, tmp_path, of, given, words):
+  with pytest.raises(Problem, match=f'--system: .*{words}'):
+    packages.write(sets[of], tmp_path / 'package', system=given)
+  assert os.listdir(tmp_path) == []
+  packages.write(sets[of], tmp_path / 'package')
+  path = tmp_path / 'package' / 'submission.json'
+  path.write_text(json.dumps({**json.loads(path.read_text()), 'system': given}))
+  found = [line for line in review.review(tmp_path / 'package').problems if 'submission.json: system: ' in line]
+  assert len(found) == 1 and words in found[0]
 
 
 def test_the_entry_for_dawnbench_is_of_the_run_with_the_median_time(sets, tmp_path):
@@ -186,12 +196,34 @@ def test_a_folder_below_a_file_cannot_be_written(tmp_path):
     packages.write(DIGITS, tmp_path / 'file' / 'package')
 
 
+def test_a_folder_inside_its_own_set_is_refused(sets, tmp_path):
+  shutil.copytree(sets['cifar10'], tmp_path / 'cifar10')
+  for folder in ('package', 'run_000/package', '../cifar10/package'):
+    with pytest.raises(Problem, match='lies in the set'):
+      packages.write(tmp_path / 'cifar10', tmp_path / 'cifar10' / folder)
+  packages.write(tmp_path / 'cifar10', tmp_path / 'package')
+
+
+def test_the_readme_names_author_and_organization(sets, tmp_path):
+  packages.write(sets['cifar10'], tmp_path / 'one', author='B. Other')
+  assert 'By B. Other, organization Daybreak.' in (tmp_path / 'one' / 'README.md').read_text()
+  packages.write(sets['cifar10'], tmp_path / 'two')
+  assert 'By A. Tester, organization Daybreak.' in (tmp_path / 'two' / 'README.md').read_text(), 'as its tapes say'
+
+
+def test_what_holds_nothing_to_review_is_one_line_that_says_what_does(tmp_path):
+  (tmp_path / 'file').write_text('')
+  (tmp_path / 'empty').mkdir()
+  for name, words in (('file', 'is no folder'), ('empty', 'holds nothing to review'), ('missing', 'is not there')):
+    lines = review.review(tmp_path / name).problems
+    assert len(lines) == 1 and lines[0].startswith(f'{tmp_path / name}: {words}; name a submission, a set of runs, ')
+    done = score(f'--check={tmp_path / name}')
+    assert (done.returncode, done.stdout, done.stderr) == (1, '', f'error: --check={lines[0]}\n')
+
+
 def test_other_things_to_review(sets, tmp_path):
   assert review.review(sets['cifar10']).problems == []
   assert review.review(tapes.ROOT / 'results').entries >= 26
-  (tmp_path / 'x').mkdir()
-  assert 'holds no entry' in review.review(tmp_path).problems[0]
-  assert 'cannot be read' in review.review(tmp_path / 'missing').problems[0]
   shutil.copytree(sets['cifar10'], tmp_path / 'cifar10')
   text = (tmp_path / 'cifar10' / 'summary.json').read_text()
   (tmp_path / 'cifar10' / 'summary.json').write_text(text.replace('"n": 5', '"n": 4'))
@@ -229,6 +261,8 @@ def test_the_command_writes_and_checks_a_submission(tmp_path):
   done = score(f'--workdir={DIGITS}', f'--submission={tmp_path / "package"}')
   assert done.returncode == 0 and done.stdout.endswith('20 entries, 0 problems, 0 warnings\n'), done.stderr
   assert score(f'--check={tmp_path / "package"}').returncode == 0
+  done = score('--check=results/squad_tiny_2core_epyc')
+  assert done.returncode == 0 and done.stdout.endswith('1 entry, 0 problems, 0 warnings\n')
   path = tmp_path / 'package' / 'runs' / ledger.run_name(3) / 'record.json'
   path.write_text(path.read_text().replace('"seed": 3', '"seed": 4'))
   done = score(f'--check={tmp_path / "package"}')
@@ -236,10 +270,13 @@ def test_the_command_writes_and_checks_a_submission(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, words', [
-    (['--workdir=results/squad_tiny_2core_epyc', '--submission=x'], 'cannot read the ledger'),
-    (['--submission=x'], 'give one of'), (['--workdir=x', '--check=x'], 'give one of'),
-    ([f'--workdir={DIGITS}', '--submission=x', '--system=nothing.json'], '--system=nothing.json: cannot be read'),
-    (['--check=results', '--submission=x'], 'goes with --workdir')])
+    (['--workdir=results/squad_tiny_2core_epyc', '--submission=x'], 'make a set with launchers.train --runs=N'),
+    ([], 'give one of'), (['--workdir=x', '--check=x'], 'give one of'),
+    ([f'--workdir={DIGITS}', '--submission=x', '--system=nothing.json'],
+     '--system=nothing.json: cannot be read (No such file or directory); name'),
+    (['--submission=x'], '--submission lacks --workdir'), (['--page'], '--page lacks --workdir'),
+    (['--watch'], '--watch lacks --page, and --workdir'), (['--watch', '--workdir=x'], '--watch lacks --page'),
+    (['--check=results', '--submission=x'], '--submission lacks --workdir')])
 def test_wrong_flags_are_told_in_one_line(arguments, words):
   done = score(*arguments)
   assert done.returncode in (1, 2) and words in done.stderr and done.stderr.count('\n') == 1

@@ -99,6 +99,66 @@ def test_published_results_have_no_finding():
   assert found(tapes.ROOT / 'results') == []
 
 
+@pytest.mark.parametrize('words, told', [
+    (['--runs=20', '--runs=1', '--workdir=runs/mine/run_002'], True), (['--runs=20', '--workdir=runs/mine'], True),
+    (['--runs', '20', '--runs=1', '--workdir=runs/mine/run_002'], True),
+    (['--runs=1', '--workdir=runs/mine/run_002'], True), (['-runs=3', '--workdir=runs/mine'], True),
+    (['--runs=1', '--workdir=runs/mine'], False), (['--workdir=runs/run_002'], False)])
+def test_one_run_of_a_set_that_is_shown_alone_is_found(tmp_path, words, told):
+  name = 'squad_tiny_2core_epyc'
+  shutil.copytree(tapes.ROOT / 'results' / name, tmp_path / name)
+  path = tmp_path / name / 'tape.jsonl'
+  first, rest = path.read_text().split('\n', 1)
+  header = json.loads(first)
+  header['command'] = [word for word in header['command'] if 'workdir' not in word] + words
+  path.write_text(json.dumps(header) + '\n' + rest)
+  for root, file in ((tmp_path, f'{name}/tape.jsonl'), (tmp_path / name, 'tape.jsonl')):
+    lines = [line for line in review.review(root).problems if 'show the whole set' in line]
+    assert [line.split(': ')[0] for line in lines] == [file] * told
+
+
+def test_a_run_of_a_published_set_is_found_alone_but_not_beside_its_ledger(tmp_path):
+  shutil.copytree(DIGITS / 'run_002', tmp_path / 'mine')
+  lines = found(tmp_path)
+  assert len(lines) == 1 and lines[0].startswith('mine/tape.jsonl: line 1: its command line made it run_002 of a set')
+  assert found(DIGITS / 'run_002') == []
+
+
+def test_a_set_without_its_ledger_is_found_wherever_it_lies(tmp_path):
+  shutil.copytree(DIGITS, tmp_path / 'all' / '2026' / 'mine')
+  assert review.review(tmp_path).problems == []
+  (tmp_path / 'all' / '2026' / 'mine' / 'ledger.jsonl').unlink()
+  for root, prefix in ((tmp_path, 'all/2026/mine/'), (tmp_path / 'all' / '2026' / 'mine', '')):
+    report = review.review(root)
+    assert report.problems[0].startswith(f'{prefix}ledger.jsonl: is missing: this is a set of runs without its ledger')
+    assert report.entries == 20
+
+
+@pytest.mark.parametrize('seconds', [0.0, 86_400.0])
+def test_the_same_run_twice_is_found_also_with_its_times_moved(tmp_path, seconds):
+  for name in ('one', 'two'):
+    shutil.copytree(tapes.ROOT / 'results' / 'squad_tiny_2core_epyc', tmp_path / name)
+  shutil.copytree(DIGITS, tmp_path / 'set')
+  assert len(found(tmp_path)) == 1
+  path = tmp_path / 'two' / 'tape.jsonl'
+  told = [json.loads(line) for line in path.read_text().splitlines()]
+  path.write_text(''.join(json.dumps({**e, 'time': e['time'] + seconds}) + '\n' for e in told))
+  assert found(tmp_path) == ['two/tape.jsonl: is the run of one/tape.jsonl again; a run counts once']
+
+
+@pytest.mark.parametrize('file, content, line', [
+    ('manifest.json', None, 'manifest.json: is missing'), ('submission.json', None, 'submission.json: is missing'),
+    *(('manifest.json', text, 'manifest.json: is not the sha256 of every file') for text in (
+        '[]', '{', '{"files": []}', 'null'))])
+def test_a_missing_or_broken_file_is_one_line(whole, tmp_path, file, content, line):
+  shutil.copytree(whole['digits'], tmp_path / 'package')
+  (tmp_path / 'package' / file).unlink()
+  if content is not None:
+    (tmp_path / 'package' / file).write_text(content)
+  lines = [told for told in found(tmp_path / 'package') if told.startswith(file) and 'in manifest.json' not in told]
+  assert len(lines) == 1 and lines[0].startswith(line)
+
+
 def test_a_fixture_is_called_one(whole):
   assert all('is a fixture' in line for line in review.review(whole['resnet']).warnings)
   assert len(review.review(whole['resnet']).warnings) == 6 and not review.review(whole['digits']).warnings
