@@ -62,7 +62,7 @@ function timeText(row) {
 const COLUMNS = {
   rank: {label: '#', show: row => row.rank ?? none},
   name: {label: 'Entry', sort: row => row.name.toLowerCase(), show: row => [
-    h('button', {type: 'button', class: 'open', onclick: () => go({open: row.id})}, breakable(row.name)), ' ',
+    h('button', {type: 'button', class: 'open', onclick: () => go({open: joinIds([row.id])})}, breakable(row.name)), ' ',
     badges(row), h('small', {}, [row.model, row.by].filter(Boolean).join(' · '))]},
   time: {label: 'Time', sort: row => row.goal.seconds[row.clock], show: timeText},
   cost: {label: 'Cost', sort: row => row.goal.cost[row.clock], show: row => usd(row.goal.cost[row.clock])},
@@ -91,7 +91,7 @@ function sortRows(rows, key, down) {
 }
 
 function boardTable(rows, state, caption) {
-  const compared = (state.compare ?? '').split('|').filter(Boolean);
+  const compared = splitIds(state.compare);
   const columns = BOARDS[state.board].columns.map(key => ({key, ...COLUMNS[key]}));
   const order = key => state.sort === key ? (state.down ? 'descending' : 'ascending')
     : !state.sort && key === state.board ? 'ascending' : null;
@@ -99,7 +99,7 @@ function boardTable(rows, state, caption) {
     onclick: () => go({sort: key, down: order(key) === 'ascending'}, {replace: true})}, label);
   const pick = (row, picked) => {
     const ids = compared.filter(id => id !== row.id);
-    go({compare: (picked ? [...ids, row.id].slice(-MOST_COMPARED) : ids).join('|')}, {replace: true});
+    go({compare: joinIds(picked ? [...ids, row.id].slice(-MOST_COMPARED) : ids)}, {replace: true});
   };
   const cell = (key, label, shown) =>
     h('td', {class: key, 'data-label': label, 'data-empty': shown === none || shown === 'not recorded'}, shown);

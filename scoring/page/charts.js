@@ -73,18 +73,19 @@ function overYears(holder, dots, look, format, label) {
 function byEntry(holder, dots, look, format, label) {
   const top = dots.slice(0, MOST_LINES), name = dot => dot.row.id;
   const range = key => dot => dot.row.goal[key]?.[dot.row.clock] ?? dot.value;
+  const times = format === seconds;  // which is what the fastest and the slowest run are of
   const part = dots.length > MOST_LINES ? `, the best ${MOST_LINES}` : '';
   const plot = chart(holder, `${label}, by entry${part}`, {
     height: 46 + 34 * top.length, marginLeft: 16, y: {axis: null, domain: top.map(name)},
     x: {label: null, grid: true, zero: true, nice: true, tickFormat: format, ticks: 5},
     marks: [
-      Plot.ruleY(top, {y: name, x1: range('min'), x2: range('max'), stroke: look.fill, strokeWidth: 6,
+      Plot.ruleY(times ? top : [], {y: name, x1: range('min'), x2: range('max'), stroke: look.fill, strokeWidth: 6,
                        strokeOpacity: 0.3, strokeLinecap: 'round'}),
       Plot.dot(top, {...look, y: name, x: 'value', r: 5}),
       Plot.text(top, {y: name, x: 0, text: dot => dot.row.name, textAnchor: 'start', dy: -14, dx: 2,
                       fill: 'var(--ink)', stroke: 'var(--panel)', strokeWidth: 5}),
     ]});
-  if (top.some(dot => dot.row.goal.min)) {
+  if (times && top.some(dot => dot.row.goal.min)) {
     holder.append(h('p', {class: 'hint'}, 'Dot: expected until a success. Band: from the fastest to the slowest run.'));
   }
   return plot;
@@ -131,7 +132,8 @@ function trajectory(holder, chosen, axis, clock) {
 function spans(holder, chosen) {
   const single = chosen.length === 1 && chosen[0].detail.runs.length <= MOST_BARS;
   const others = chosen.flatMap(({detail}) => detail.runs.flatMap(run => Object.keys(run.spans)));
-  const names = [...new Set([...SPANS, ...others])], colour = name => `var(--span-${name}, var(--span-unattributed))`;
+  const names = [...new Set([...SPANS, ...others])], known = new Set(SPANS);
+  const colour = name => `var(--span-${known.has(name) ? name : 'unattributed'})`;  // others' names are no style
   const bars = chosen.flatMap(({row, detail}) => {
     const found = detail.runs.filter(run => Object.keys(run.spans).length);
     const mean = name => d3.sum(found, run => run.spans[name] ?? 0) / found.length;

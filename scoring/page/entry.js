@@ -72,7 +72,7 @@ function keyNumbers({row, goal}, clock) {
 function reproduce({row, detail: {facts}}) {
   if (!Array.isArray(facts?.command)) return null;
   const text = [
-    facts.git_commit && `git checkout ${facts.git_commit}`,
+    facts.git_commit && `git checkout ${quoted(facts.git_commit)}`,
     facts.xla_flags && `export XLA_FLAGS=${quoted(facts.xla_flags)}`,
     [`python -m launchers.${row.kind === 'inference' ? 'infer' : 'train'}`, ...facts.command.map(quoted)].join(' '),
   ].filter(Boolean).join('\n');
@@ -180,7 +180,7 @@ function drawEntry(figures, drawn, clock) {
 function openEntry(dialog, chosen, clock, {close, setClock}) {
   withDetails(() => {
     const all = chosen.map((one, number) => ({...one, colour: SERIES[number % SERIES.length],
-      detail: daybreak.details[one.row.id] ?? {runs: [], lost: !isHistory(one.row)}}));
+      detail: own(daybreak.details, one.row.id) ?? {runs: [], lost: !isHistory(one.row)}}));
     const drawn = all.filter(({detail}) => detail.runs.length), single = all.length === 1 ? all[0] : null;
     const {row, detail} = single ?? {}, config = detail?.facts?.config;
     const said = row && [row.model, row.hardware, row.framework, row.date, row.by].filter(Boolean).join(' · ');

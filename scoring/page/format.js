@@ -39,11 +39,14 @@ function link(address) {
 const breakable = name =>
   name.split(/(?<=[_\/-]|[a-z]\.)/).flatMap((part, number) => number ? [h('wbr'), part] : [part]);
 
+/** What an object holds under a name that data chose: `constructor` is no key of it. */
+const own = (object, name) => Object.hasOwn(object, name) ? object[name] : undefined;
+
 const none = '–';
 const significant = digits => value => value.toLocaleString('en', {maximumSignificantDigits: digits});
 const two = significant(2), three = significant(3), four = significant(4);
 const words = name => name.replaceAll('_', ' ');
-const metricName = name => METRICS[name] ?? words(name ?? 'no metric');
+const metricName = name => own(METRICS, name) ?? words(name ?? 'no metric');
 const isHistory = row => row.kind === 'dawnbench' || row.kind === 'mlperf';
 
 function seconds(value) {
@@ -82,4 +85,9 @@ function flatten(value, path = '') {
 }
 
 /** An argument as a POSIX shell takes it. */
-const quoted = text => /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
+const quoted = text => /^[\w@%+=:,./-]+$/.test(text) ? text : `'${String(text).replaceAll("'", "'\\''")}'`;
+
+/** Ids in one word of the address, and back; a name may hold the bar between them, which is escaped as in RFC 6901. */
+const joinIds = ids => ids.map(id => id.replaceAll('~', '~0').replaceAll('|', '~1')).join('|');
+const splitIds = text => (text ?? '').split('|').filter(Boolean)
+  .map(id => id.replaceAll('~1', '|').replaceAll('~0', '~'));

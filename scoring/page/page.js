@@ -32,7 +32,7 @@ const viewOf = row => ({task: row.task, board: 'time', goal: goalKey(row.goals[0
 /** The line that leads to what goes on; an address that names no view becomes that of the entry heard of last. */
 function showRunning() {
   const found = running(), links = found.slice(0, MOST_COMPARED).flatMap(row => [', ',
-    h('a', {href: `#${new URLSearchParams({...viewOf(row), open: row.id})}`}, breakable(row.name)), ' ',
+    h('a', {href: `#${new URLSearchParams({...viewOf(row), open: joinIds([row.id])})}`}, breakable(row.name)), ' ',
     h('span', {class: 'ago', 'data-time': row.now.time})]);
   $('running').hidden = !found.length;
   $('running').replaceChildren('running: ', ...links.slice(1),
@@ -102,7 +102,7 @@ function navigation() {
   const to = (changes, now, ...inner) =>
     h('a', {href: `#${new URLSearchParams(changes)}`, 'aria-current': now && 'page'}, inner);
   $('tasks').replaceChildren(...state.tasks.map(task =>
-    to({task}, task === state.task, tasks[task] ?? task, h('small', {}, String(counts.get(task))))));
+    to({task}, task === state.task, own(tasks, task) ?? task, h('small', {}, String(counts.get(task))))));
   $('boards').replaceChildren(...state.boards.map(board =>
     to({task: state.task, board}, board === state.board, BOARDS[board].label)));
   const choices = [select('goal', 'Target', [...state.goals].map(([key, {goal}]) => [key, goalText(goal)]))];
@@ -147,17 +147,17 @@ function focused() {
 }
 
 function compareBar() {
-  const ids = (state.compare ?? '').split('|').filter(Boolean);
+  const ids = splitIds(state.compare);
   $('compare').hidden = !ids.length;
   $('compare').replaceChildren(h('span', {}, `${ids.length} chosen`),
-    h('button', {type: 'button', class: 'main', onclick: () => go({open: ids.join('|')})},
+    h('button', {type: 'button', class: 'main', onclick: () => go({open: joinIds(ids)})},
       ids.length > 1 ? 'Compare' : 'Open'),
     h('button', {type: 'button', onclick: () => go({compare: ''}, {replace: true})}, 'Clear'));
 }
 
 /** Opens what the address names: as it is on this board, or with its own goal where it is on another. */
 function showEntry(everything) {
-  const chosen = (state.open ?? '').split('|').map(id => everything.find(row => row.id === id)
+  const chosen = splitIds(state.open).map(id => everything.find(row => row.id === id)
     ?? daybreak.data.rows.filter(row => row.id === id).map(row => ({...row, goal: row.goals[0], place: 0}))[0]);
   const there = chosen.filter(Boolean).map(row => ({row, goal: row.goal, place: row.place}));
   if (there.length) {
@@ -175,14 +175,14 @@ function render() {
   const everything = boardRows(state, clock.index), ranked = everything.filter(row => passes(row, state));
   ranked.filter(row => row.value != null).forEach((row, number) => { row.rank = number + 1; });
   const rows = sortRows(ranked, state.sort, state.down), problems = Object.values(data.problems);
-  const caption = [`${data.tasks[state.task] ?? state.task}: ${label.toLowerCase()}`, rows[0] && goalText(rows[0].goal),
+  const caption = [`${own(data.tasks, state.task) ?? state.task}: ${label.toLowerCase()}`, rows[0] && goalText(rows[0].goal),
     isTraining(state.board) && `${clock.label} clock`].filter(Boolean).join(', ');
   navigation();
   filters(everything);
   $('cards').replaceChildren(...boardCards(ranked, state));
   $('overview').replaceChildren();
   $('overview').hidden = false;
-  overview($('overview'), ranked, {format, label, open: id => go({open: id})});
+  overview($('overview'), ranked, {format, label, open: id => go({open: joinIds([id])})});
   $('overview').hidden = !$('overview').childElementCount;
   $('count').textContent = `${rows.length} of ${everything.length} entries`
     + (rows.length > limit ? `, the first ${limit} shown` : '');
