@@ -39,7 +39,8 @@ def test_the_name_of_a_span_is_no_style(open_site, tmp_path):  # noqa: F811
   story = Story(tmp_path / 'runs' / 'run' / 'tape.jsonl').set_up().point('run_start', step=0)
   story.span('x);position:fixed;inset:0;z-index:9;background:(', 5.0).train(5).eval(1, 0.95).finish()
   page = open_site(tmp_path / 'runs', 'task=cifar10&open=run')
-  styles = page.locator('#entry figure.spans .legend i').evaluate_all('all => all.map(one => one.getAttribute("style"))')
+  parts = page.locator('#entry figure.spans .legend i')
+  styles = parts.evaluate_all('all => all.map(one => one.getAttribute("style"))')
   assert len(styles) > 4 and all(style.removeprefix('background:var(--span-').rstrip('_)abcdefghijklmnopqrstuvwxyz')
                                  == '' for style in styles)
 
