@@ -62,7 +62,8 @@ function timeText(row) {
 const COLUMNS = {
   rank: {label: '#', show: row => row.rank ?? none},
   name: {label: 'Entry', sort: row => row.name.toLowerCase(), show: row => [
-    h('button', {type: 'button', class: 'open', onclick: () => go({open: joinIds([row.id])})}, breakable(row.name)), ' ',
+    h('button', {type: 'button', class: 'open', onclick: () => go({open: joinIds([row.id])})},
+      breakable(row.name)), ' ',
     badges(row), h('small', {}, [row.model, row.by].filter(Boolean).join(' · '))]},
   time: {label: 'Time', sort: row => row.goal.seconds[row.clock], show: timeText},
   cost: {label: 'Cost', sort: row => row.goal.cost[row.clock], show: row => usd(row.goal.cost[row.clock])},

@@ -175,7 +175,8 @@ function render() {
   const everything = boardRows(state, clock.index), ranked = everything.filter(row => passes(row, state));
   ranked.filter(row => row.value != null).forEach((row, number) => { row.rank = number + 1; });
   const rows = sortRows(ranked, state.sort, state.down), problems = Object.values(data.problems);
-  const caption = [`${own(data.tasks, state.task) ?? state.task}: ${label.toLowerCase()}`, rows[0] && goalText(rows[0].goal),
+  const caption = [`${own(data.tasks, state.task) ?? state.task}: ${label.toLowerCase()}`,
+    rows[0] && goalText(rows[0].goal),
     isTraining(state.board) && `${clock.label} clock`].filter(Boolean).join(', ');
   navigation();
   filters(everything);
