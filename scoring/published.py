@@ -9,8 +9,9 @@ import datetime
 import re
 from pathlib import Path
 
-from scoring import audit_header, audit_set, ledger, record, review
+from scoring import audit_header, audit_set, ledger, record
 from scoring import tape as tapes
+from scoring.audit_files import different
 from scoring.problem import Problem
 
 END = '<!-- end of results -->'
@@ -119,7 +120,7 @@ def stale(results: Path, pages: list[Path], *, write: bool = False) -> list[str]
   for folder in folders(results):
     if (folder / 'ledger.jsonl').exists():
       path = folder / 'summary.json'
-      if not path.exists() or review.different(folder, path.name, ledger.text(ledger.summary(folder))):
+      if not path.exists() or different(folder, path.name, ledger.text(ledger.summary(folder))):
         found.append(f'{path}: is not what its tapes say')
         if write:
           ledger.summarize(folder)

@@ -9,7 +9,6 @@ import json
 import shutil
 
 from scoring import cost, ledger
-from tests import made_sets
 
 
 def tape(run: int) -> str:
@@ -200,6 +199,11 @@ def negative_hours(root):
   path.write_text('\n'.join([lines[0], '\t'.join([cells[0], '-0.1', *cells[2:]]), *lines[2:]]) + '\n')
 
 
+H200 = {
+  **next(row for row in cost.load() if row['name'] == 'nebius_1x_h200'),
+  'instances': 8,
+  'usd_per_hour': 28.0,
+}
 RESEALED = [
   (
     'an evaluation moved back in time',
@@ -472,9 +476,75 @@ RESEALED = [
   (
     'price of other hardware',
     'cifar10',
-    events('all', lambda told: told[0].update(price={**cost.price_for(made_sets.HARDWARE, name='nebius_1x_h200')})),
+    header('all', 'price', value=H200),
     tape(0),
     'is not that of NVIDIA H100',
+  ),
+  (
+    'price of other hardware, named on the command line',
+    'cifar10',
+    both(header('all', 'price', value=H200), header('all', 'command', value=lambda c: [*c, '--price=nebius_1x_h200'])),
+    tape(0),
+    'is not that of NVIDIA H100',
+  ),
+  (
+    'price of a CPU that of a GPU, named on the command line',
+    'digits',
+    both(header('all', 'price', value=H200), header('all', 'command', value=lambda c: [*c, '--price=nebius_1x_h200'])),
+    tape(0),
+    'is not that of cpu',
+  ),
+  (
+    'another price than that named on the command line',
+    'cifar10',
+    header('all', 'command', value=lambda c: [*c, '--price=nebius_1x_h200']),
+    tape(0),
+    '--price on its command line nebius_1x_h200',
+  ),
+  (
+    'no price where the command line gives one',
+    'cifar10',
+    both(header('all', 'price', value=None), header('all', 'command', value=lambda c: [*c, '--usd_per_hour=90'])),
+    tape(0),
+    'has no price, and its command line gives one: 90',
+  ),
+  (
+    'price given on the command line, with a source of its own',
+    'cifar10',
+    both(
+      header('all', 'price', value={**cost.price_for({}, usd_per_hour=2.0), 'source': 'https://example.org'}),
+      header('all', 'command', value=lambda c: [*c, '--usd_per_hour=2']),
+    ),
+    tape(0),
+    '--usd_per_hour on its command line 2',
+  ),
+  (
+    'a run that its command line did not ask for',
+    'cifar10',
+    header(4, 'command', value=lambda c: [word.replace('--runs=5', '--runs=3') for word in c]),
+    tape(4),
+    'asked for 3 runs, and so not for this one',
+  ),
+  (
+    'steps before the first taken for done',
+    'cifar10',
+    events('all', lambda told: told[0].update(resumed={'step': 25, 'line': 1})),
+    tape(0),
+    'nothing is on the tape before it',
+  ),
+  (
+    'an exit before the end',
+    'cifar10',
+    events(0, lambda told: told.insert(-3, {**told[-1], 'status': 'preempted', 'time': told[-4]['time']})),
+    tape(0),
+    'after the exit of its process',
+  ),
+  (
+    'not known whether the code was changed',
+    'digits',
+    header('all', 'git_dirty', value=None),
+    tape(0),
+    'at no commit',
   ),
   ('price in other money', 'cifar10', header('all', 'price', 'currency', value='EUR'), tape(0), 'currency is EUR'),
   (
