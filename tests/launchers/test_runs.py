@@ -250,7 +250,7 @@ def test_help_lists_the_flags():
     assert done.returncode == 0 and '--workdir' in done.stdout
   for given in ([f'--config={DIGITS}', '--help'], ['--help', '--config', DIGITS], ['-config', DIGITS, '-h']):
     done = launch('train', *given)
-    assert done.returncode == 0 and '--config.batch_size' in done.stdout, given
+    assert done.returncode == 0 and '--config.warmup_fraction=' in done.stdout, given
 
 
 def test_score_checks_entries_and_refuses_what_is_not_there(tmp_path):
