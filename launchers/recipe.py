@@ -58,7 +58,10 @@ def _commit(commit: str | None, digest: str | None, own: str) -> tuple[list[str]
         'grep', '--quiet', 'code_sha256', commit, '--', 'launchers') is not None else [], []
   if (right := checkout.commit_sha256(commit)) != digest:
     return [f'code_sha256 is {digest[:16]}..., that of its commit {commit[:12]} {right[:16]}...'], []
-  return [], []
+  changed = checkout.git('diff', '--name-only', f'HEAD...{commit}', '--', *checkout.ROOMS) or ''
+  changed = [name for name in changed.splitlines() if not CONFIG.fullmatch(name)]
+  return [], [f'its commit {commit[:12]} is not in the history of this checkout, and changes more than configs: '
+              f'{", ".join(changed[:3])}{" ..." * (len(changed) > 3)}; read it'] if changed else []
 
 
 def _task(events: list):

@@ -202,7 +202,9 @@ def cadence(events) -> Iterator[str]:
 
 def ending(events) -> Iterator[str]:
   """A complete run says once that it stopped, why, at the hit and not later, and what it ended with."""
-  if record.status(events) != 'complete':
+  if (status := record.status(events)) != 'complete':
+    if status != 'failed' and clocks.reached(events):
+      yield f'reached its target and has no end (status {status}), and so no digest of what it trained; resume it'
     return
   if events[-1]['event'] != 'exit':
     yield f'line {len(events)}: {events[-1]["event"]} after the exit of a run that is complete'

@@ -27,6 +27,8 @@ COPIES = {'name': ('optimizer',), 'base_learning_rate': ('peak_learning_rate', '
           'gradient_accumulation_steps': ('gradient_accumulation_steps',)}
 PREFIX = re.compile(r'^(lars_|sgd_)?opt_(adamw_|lamb_)?')
 TARGETS = ('target_accuracy', 'target_value', 'target_f1')
+SAID = {'organization': 'unnamed', 'author': '', 'author_email': '', 'hardware': '', 'status': 'onprem',
+        'division': 'closed'}  # what a command line says of who submits, and says by saying nothing
 
 
 def parse_config(text: str) -> dict:
@@ -149,6 +151,9 @@ def config(events) -> Iterator[str]:
   for name, value in [(name, fields[name]) for name in TARGETS if name in fields][:1]:
     if value != first['target']['value']:
       yield f'line 1: the target is {first["target"]["value"]}, {name} in its config {value}'
+    metric = fields.get('target_metric', name.removeprefix('target_'))
+    if metric != first['target']['metric']:
+      yield f'line 1: the target is of {first["target"]["metric"]}, in its config of {metric}'
   for name, text in overrides(first['command']).items():
     if name in fields and text not in (str(fields[name]), repr(fields[name])) and not _same(text, fields[name]):
       yield f'line 1: {name} is {fields[name]!r} in its config, {text} on its command line'
@@ -212,6 +217,16 @@ def price(events) -> Iterator[str]:
         yield f'line {number}: price {row["name"]}: {name} is {told.get(name)}, by {cost.TABLE.name} {right.get(name)}'
 
 
+def submitter(events) -> Iterator[str]:
+  """Who submits, and in which division, is as the command line says."""
+  for number, process in enumerate(events, 1):
+    if process['event'] == 'process' and not process.get('fixture'):
+      for name, default in SAID.items():
+        told, given = process['submitter'].get(name, process.get(name)), flag(process['command'], name)
+        if told != (default if given is None else given):
+          yield f'line {number}: {name} is {told!r:.80}, on its command line {given!r:.80}'
+
+
 def code(events) -> Iterator[str]:
   """The code that ran is at a commit, without changes of its own."""
   for number, process in enumerate(events, 1):
@@ -223,4 +238,4 @@ def code(events) -> Iterator[str]:
         yield f'line {number}: git_commit {process["git_commit"]!r:.80} is no commit'
 
 
-CHECKS = (processes, counts, config, tricks, price, code)
+CHECKS = (processes, counts, config, tricks, price, submitter, code)

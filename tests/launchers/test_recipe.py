@@ -127,6 +127,26 @@ def test_what_a_tape_calls_its_commit_is_given_to_git_only_where_it_is_one(tmp_p
   assert asked == []
 
 
+def test_code_that_a_fork_changed_is_told(clone, monkeypatch):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  monkeypatch.setattr(tapes, 'ROOT', clone)
+  git = ('git', '-c', 'user.name=A. Tester', '-c', 'user.email=tester@example.org')
+
+  def commit(path):
+    (clone / path).write_text('x = 1\n')
+    subprocess.run([*git, 'add', path], cwd=clone, check=True)
+    subprocess.run([*git, 'commit', '--quiet', '--message=mine'], cwd=clone, check=True)
+    made = checkout.git('rev-parse', 'HEAD')
+    assert recipe._commit(made, checkout.commit_sha256(made), '') == ([], [])  # in the history
+    checkout.git('reset', '--hard', '--quiet', 'HEAD~1')
+    return recipe._commit(made, checkout.commit_sha256(made), '')
+
+  assert commit('references/cifar/configs/mine.py') == ([], [])
+  problems, warnings = commit('scoring/clocks.py')
+  assert problems == [] and 'changes more than configs: scoring/clocks.py; read it' in warnings[0]
+
+
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
   """Made-up runs of a real config: the second misses its target, and both look once an epoch."""

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from launchers import recipe
 from scoring import packages, record, review
 from scoring import tape as tapes
 from tests import made_inference, made_sets
@@ -154,3 +155,13 @@ def test_a_set_that_was_extended_is_called_so(runs):
   assert 'ledger.jsonl: was extended by a later command, from 3 runs to 5' in review.review(runs).warnings
   path.write_text(path.read_text().replace('"--runs=3"', '"--runs=0x3"', 1))
   assert [line for line in review.review(runs).problems if 'cannot be checked' in line]
+
+
+def test_the_task_of_a_run_of_inference_is_made_again_without_its_schedule(runs):
+  report = review.Report()
+  recipe.add(report, runs)
+  assert report.problems == []
+  path = runs / ANSWERS / 'tape.jsonl'
+  path.write_text(path.read_text().replace('"batch_size": ', '"batch_size": 1', 1))
+  recipe.add(report, runs)
+  assert [line.split(': ')[0] for line in report.problems] == [f'{ANSWERS}/tape.jsonl']
