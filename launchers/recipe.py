@@ -3,6 +3,7 @@
 `scoring.review` needs no jax; this does where the tape was made by the code of this very checkout. Then the config
 file is read again, with the flags of the tape's command line, and whatever the task makes of it must be on the tape.
 """
+import functools
 import math
 import os
 import re
@@ -16,6 +17,8 @@ from scoring import tape as tapes
 from training import config as configs
 
 CONFIG = re.compile(r'references/[^/]+/configs/[^/]+\.py')
+COMMIT = re.compile(r'[0-9a-f]{40,64}')
+EARLY = 3600  # seconds by which the clock of a machine may be behind that of another
 
 
 def add(report, root: Path):
@@ -38,6 +41,9 @@ def add(report, root: Path):
       problems, warnings = known[key]
       report.problems += [f'{where}: {line}' for line in problems]
       report.warnings += [f'{where}: {line}' for line in warnings]
+    for number, event in enumerate(events, 1) if ran else ():
+      if event['event'] == 'process' and event['time'] < _committed(event['git_commit']) - EARLY:
+        report.problems.append(f'{where}: line {number}: its process starts before its commit was made')
     if first.get('code_sha256') == own:
       report.problems += [f'{where}: {line}' for line in audit.guarded(_task, events)]
 
@@ -47,7 +53,7 @@ def _commit(commit: str | None, digest: str | None, own: str) -> tuple[list[str]
   if commit is None:
     return ([], ['names no commit, but its code is that of this checkout']) if digest == own else (
         ['names no commit, and its code is not that of this checkout: nobody can look at it; train from a commit'], [])
-  if not re.fullmatch('[0-9a-f]{40,64}', commit):  # the review has said so; git is given nothing else
+  if not COMMIT.fullmatch(commit):  # the review has said so; git is given nothing else
     return [], []
   if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
     return [], ['names a commit that cannot be looked at here: no checkout with its whole history']
@@ -62,6 +68,13 @@ def _commit(commit: str | None, digest: str | None, own: str) -> tuple[list[str]
   changed = [name for name in changed.splitlines() if not CONFIG.fullmatch(name)]
   return [], [f'its commit {commit[:12]} is not in the history of this checkout, and changes more than configs: '
               f'{", ".join(changed[:3])}{" ..." * (len(changed) > 3)}; read it'] if changed else []
+
+
+@functools.cache
+def _committed(commit: str | None) -> int:
+  """The Unix time at which a commit was made; 0 where that cannot be known."""
+  named = commit is not None and COMMIT.fullmatch(commit)
+  return int(named and checkout.git('show', '--no-patch', '--format=%ct', f'{commit}^{{commit}}') or 0)
 
 
 def _task(events: list):

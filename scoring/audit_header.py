@@ -87,6 +87,8 @@ def shape(events) -> Iterator[str]:
         yield f'line {number}: {name} is missing or not what a tape has there'
     if not all(isinstance(word, str) for word in process.get('command') or ()):
       yield f'line {number}: command is no list of words'
+    if not isinstance(process.get('code_sha256', ''), str):
+      yield f'line {number}: code_sha256 is no text'
     yield from (f'line {number}: hardware.{name} is missing or not what a tape has there'
                 for name, kind in HARDWARE.items() if not isinstance(process.get('hardware', {}).get(name), kind))
   target = events[0].get('target') or {}

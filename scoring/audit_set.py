@@ -9,14 +9,16 @@ from pathlib import Path
 
 from scoring import audit, audit_header, clocks, ledger, record
 from scoring import tape as tapes
+from scoring.problem import counted
 
 RUN = re.compile(r'run_\d{3,}', re.ASCII)
 ALIKE = ('benchmark', 'model', 'target', 'num_train_examples', 'batch_size', 'hyperparameters', 'tricks', 'hardware',
          'versions', 'xla_flags', 'git_commit', 'git_dirty', 'code_sha256', 'price', 'division', 'submitter', 'fixture',
-         'tape_version')
+         'tape_version', 'the folder of its set')
 SLACK = 1.0  # seconds between the launcher's clock and that of the process it starts, which may be rounded to one
 END_SLACK = 5.0  # seconds from a tape's exit to the ledger's end of its run, in which records are written
 EXITS = {0: 'complete, with its target reached', 3: 'complete, without its target'}
+PAUSE = 2.0  # seconds from the end of a run to the beginning of the next, which the launcher begins at once
 TOLD = (*EXITS, 75)  # exit statuses, 75 preempted, of a process that has told its tape that it began
 
 
@@ -117,8 +119,8 @@ def _as_many_as_asked(names: list, runs: dict) -> Iterator[str]:
     name = next(name for name in asked if asked[name] == most)
     yield f'ledger.jsonl: {len(names)} runs were begun, and the command line of {name} asked for {most}'
   for name in asked:
-    if runs[name] and audit_header.values(runs[name][0]['command'], 'runs') and int(name[4:]) >= asked[name]:
-      yield f'{name}/tape.jsonl: its command line asked for {asked[name]} runs, and so not for this one'
+    if runs[name] and int(name[4:]) >= asked[name]:
+      yield f'{name}/tape.jsonl: its command line asked for {counted(asked[name], "run")}, and so not for this one'
 
 
 def asked_for(events: list | None) -> int:
@@ -126,11 +128,17 @@ def asked_for(events: list | None) -> int:
   return max(map(int, audit_header.values(events[0]['command'], 'runs')), default=1) if events else 1
 
 
-def extended(runs: list) -> Iterator[str]:
-  """A set that a later command made longer, which may have been done because of how the first runs came out."""
+def interrupted(folder: Path, runs: list) -> Iterator[str]:
+  """Where a set was not made in one go: a later command made it longer, or time passed between two of its runs."""
   asked = {asked_for(events) for events in runs}
   if len(asked) > 1:
     yield f'was extended by a later command, from {min(asked)} runs to {max(asked)}'
+  entries = ledger.read(folder)
+  for end, begin in zip(entries, entries[1:]):
+    pause = begin['time'] - end['time']
+    if end['event'] == 'end' and pause > PAUSE:
+      yield (f'{pause:.0f} s pass from the end of {end["run"]} to the beginning of {begin["run"]}: the launcher was '
+             'stopped, or what ran between them was taken out')
 
 
 def torn_out(events: list) -> Iterator[str]:
@@ -191,13 +199,20 @@ def _processes(events: list, entries: list) -> Iterator[str]:
                'a restart was taken out')
 
 
+def _had(events: list, field: str) -> str:
+  """What the processes of a run had in a field: a restart may have had other code, or another machine."""
+  processes = [e for e in events if e['event'] == 'process']
+  if field == 'the folder of its set':
+    return repr(Path(audit_header.flag(processes[0]['command'], 'workdir') or '').parent.name)
+  return ', then '.join(dict.fromkeys(repr(e.get(field)) for e in processes))
+
+
 def _alike(runs: dict) -> Iterator[str]:
-  """All runs are of one recipe, one code and one machine; the odd ones are named."""
+  """All runs are of one recipe, one code, one machine and one folder; the odd ones are named."""
   for field in ALIKE:
     groups = {}
-    for name, events in runs.items():  # a restart may have had other code, or another machine
-      had = dict.fromkeys(repr(e.get(field)) for e in events if e['event'] == 'process')
-      groups.setdefault(', then '.join(had), []).append(name)
+    for name, events in runs.items():
+      groups.setdefault(_had(events, field), []).append(name)
     usual = max(groups.values(), key=len, default=[])
     for value, names in groups.items():
       if names is not usual:

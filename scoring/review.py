@@ -134,7 +134,7 @@ def run_set(root: Path, derived: bool = True) -> Report:
       sound.append(events)
       report.problems += [f'{path.name}/{line}' for check in (audit_files.served, *[audit_files.records] * derived)
                           for line in audit.guarded(check, path, events)]
-  report.warnings += [f'ledger.jsonl: {line}' for line in audit.guarded(audit_set.extended, sound)]
+  report.warnings += [f'ledger.jsonl: {line}' for line in audit.guarded(audit_set.interrupted, root, sound)]
   if not derived:
     return report
   report.problems += audit.guarded(audit_files.strays, root, audit_files.OF_A_SET)

@@ -120,6 +120,21 @@ def test_the_code_of_a_restart_is_looked_at_too(tmp_path):
   assert [line for line in report.problems if 'code_sha256 is 0000000000000000...' in line]
 
 
+@pytest.mark.parametrize('hours, told', [(0.5, 0), (2, 1)])
+def test_a_run_is_not_older_than_its_code(tmp_path, hours, told):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  head = checkout.git('rev-parse', 'HEAD')
+  committed = int(checkout.git('show', '--no-patch', '--format=%ct', head))
+  tape = tapes.Tape(tmp_path / 'tape.jsonl', now=lambda: committed - 3600 * hours)
+  tape.event('process', **{**HEADER, 'fixture': False, 'git_commit': head, 'code_sha256': checkout.commit_sha256(head)})
+  tape.close()
+  report = review.Report()
+  recipe.add(report, tmp_path)
+  found = [line for line in report.problems if 'line 1: its process starts before its commit was made' in line]
+  assert len(found) == told
+
+
 def test_what_a_tape_calls_its_commit_is_given_to_git_only_where_it_is_one(tmp_path, monkeypatch):
   asked = []
   monkeypatch.setattr(checkout, 'git', lambda *words: asked.append(words))

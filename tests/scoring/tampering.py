@@ -571,6 +571,27 @@ RESEALED = [
     'asked for 3 runs, and so not for this one',
   ),
   (
+    'runs that were not made as a set',
+    'digits',
+    header('all', 'command', value=lambda c: [word for word in c if '--runs' not in word]),
+    tape(1),
+    'asked for 1 run, and so not for this one',
+  ),
+  (
+    'a run of another set',
+    'digits',
+    header(4, 'command', value=lambda c: [word.replace('runs/digits20/', 'runs/again/') for word in c]),
+    tape(4),
+    "the folder of its set is 'again'",
+  ),
+  (
+    'a digest of code that is none',
+    'digits',
+    header('all', 'code_sha256', value=['x']),
+    tape(0),
+    'code_sha256 is no text',
+  ),
+  (
     'steps before the first taken for done',
     'cifar10',
     events('all', lambda told: told[0].update(resumed={'step': 25, 'line': 1})),

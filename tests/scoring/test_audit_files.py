@@ -157,6 +157,16 @@ def test_a_set_that_was_extended_is_called_so(runs):
   assert [line for line in review.review(runs).problems if 'cannot be checked' in line]
 
 
+def test_time_between_two_runs_of_a_set_is_told(runs):
+  assert not [line for line in review.review(runs).warnings if ' s pass ' in line]
+  path = runs / 'ledger.jsonl'
+  entries = [json.loads(line) for line in path.read_text().splitlines()]
+  path.write_text(''.join(json.dumps({**e, 'time': e['time'] + 7.0 * (n > 3)}) + '\n' for n, e in enumerate(entries)))
+  told = [line for line in review.review(runs).warnings if ' s pass ' in line]
+  assert len(told) == 1
+  assert told[0].startswith('ledger.jsonl: 7 s pass from the end of run_001 to the beginning of run_002')
+
+
 def test_the_task_of_a_run_of_inference_is_made_again_without_its_schedule(runs):
   report = review.Report()
   recipe.add(report, runs)
