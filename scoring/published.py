@@ -40,6 +40,8 @@ def _first(folder: Path) -> dict:
   events = next((events for events in map(tapes.read, found) if events), None)
   if events is None:
     raise Problem(f'{folder}: holds no tape; remove it or restore its tapes')
+  if events[0].get('fixture'):
+    raise Problem(f'{folder}: is a fixture, made up: nothing was trained; remove it')
   return events[0]
 
 
