@@ -205,3 +205,14 @@ def test_a_run_without_its_target_goes_on_to_the_end_of_its_schedule(runs):
     cut(events)
     del events[[e['event'] for e in events].index('run_stop'):]
   assert lines(runs, 1, and_killed) == []
+
+
+def test_embedded_data_are_those_of_the_code():
+  config = digits.get_config()
+  task = config.make_task('')
+  first = {**HEADER, **recipe.describe(config, task), 'event': 'process',
+           'command': ['--config=references/cifar/configs/digits.py']}
+  data = {'event': 'data', 'edge': 'start', 'split': 'train', 'fingerprint': task.data['train'].fingerprint}
+  assert list(recipe._task([first, data])) == []
+  found = list(recipe._task([first, {**data, 'fingerprint': '0' * 64}]))
+  assert found == ['line 2: its train data are not those that its code embeds']
