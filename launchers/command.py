@@ -6,7 +6,7 @@ from pathlib import Path
 
 from absl import flags
 
-from scoring import record
+from scoring import audit_header, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 from training import config as configs
@@ -40,15 +40,15 @@ def parse(argv: list[str], *, known_only: bool = False, pair: str | None = None)
 
 
 def help_wanted(argv: list[str]) -> bool:
-  return bool({'--help', '-h', '--helpfull', '--helpshort'} & set(argv))
+  given = {word.partition('=')[0] for word in audit_header.words(argv[1:])}
+  return bool({'--help', '--h', '--helpfull', '--helpshort'} & given)
 
 
 def config_help_wanted(argv: list[str], doc: str) -> bool:
   """Whether help is wanted; prints it, with the fields of the config that --config names."""
-  given = next((flag.split('=', 1)[1] for flag in argv if flag.startswith('--config=')), None)
   if not help_wanted(argv):
     return False
-  if given:
+  if given := audit_header.flag(argv[1:], 'config'):
     configs.define_flags(configs.load(given))
   print_help(doc)
   return True

@@ -12,7 +12,7 @@ from scoring import cost
 
 FLAGS = flags.FLAGS
 flags.DEFINE_float('usd_per_hour', None, 'price of the whole machine or cluster; default: from scoring/prices.csv')
-flags.DEFINE_string('price', None, 'name of a row of scoring/prices.csv')
+flags.DEFINE_string('price', None, 'name of a row of scoring/prices.csv, of this device')
 flags.DEFINE_string('author', '', 'for DAWNBench entries')
 flags.DEFINE_string('author_email', '', 'for DAWNBench entries')
 flags.DEFINE_string('organization', 'unnamed', 'for MLPerf logs')

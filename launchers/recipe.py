@@ -3,7 +3,10 @@
 `scoring.review` needs no jax; this does where the tape was made by the code of this very checkout. Then the config
 file is read again, with the flags of the tape's command line, and whatever the task makes of it must be on the tape.
 """
+import functools
 import math
+import os
+import re
 from pathlib import Path
 
 from absl import flags
@@ -12,6 +15,10 @@ from launchers import checkout
 from scoring import audit, audit_header, clocks, record
 from scoring import tape as tapes
 from training import config as configs
+
+CONFIG = re.compile(r'references/[^/]+/configs/[^/]+\.py')
+COMMIT = re.compile(r'[0-9a-f]{40,64}')
+EARLY = 3600  # seconds by which the clock of a machine may be behind that of another
 
 
 def add(report, root: Path):
@@ -26,36 +33,57 @@ def add(report, root: Path):
       first = None
     if first is None:  # the review has said so
       continue
-    key = first['git_commit'], first.get('code_sha256')
-    if key not in known:
-      known[key] = _commit(*key) if not first.get('fixture') else ([], [])
-    problems, warnings = known[key]
-    report.problems += [f'{where}: {line}' for line in problems]
-    report.warnings += [f'{where}: {line}' for line in warnings]
+    ran = () if first.get('fixture') else dict.fromkeys(
+        (e['git_commit'], e.get('code_sha256')) for e in events if e['event'] == 'process')
+    for key in ran:  # a restart may have had other code
+      if key not in known:
+        known[key] = _commit(*key, own)
+      problems, warnings = known[key]
+      report.problems += [f'{where}: {line}' for line in problems]
+      report.warnings += [f'{where}: {line}' for line in warnings]
+    for number, event in enumerate(events, 1) if ran else ():
+      if event['event'] == 'process' and event['time'] < _committed(event['git_commit']) - EARLY:
+        report.problems.append(f'{where}: line {number}: its process starts before its commit was made')
     if first.get('code_sha256') == own:
       report.problems += [f'{where}: {line}' for line in audit.guarded(_task, events)]
 
 
-def _commit(commit: str | None, digest: str | None) -> tuple[list[str], list[str]]:
-  """(problems, warnings) of a commit and the digest of the code that is said to be its."""
-  if checkout.git('rev-parse', '--is-shallow-repository') != 'false' or commit is None:
-    return [], ['names a commit that cannot be looked at here: no checkout with its whole history, or no commit named']
+def _commit(commit: str | None, digest: str | None, own: str) -> tuple[list[str], list[str]]:
+  """(problems, warnings) of a commit and the digest of the code that is said to be its; `own` is that of this code."""
+  if commit is None:
+    return ([], ['names no commit, but its code is that of this checkout']) if digest == own else (
+        ['names no commit, and its code is not that of this checkout: nobody can look at it; train from a commit'], [])
+  if not COMMIT.fullmatch(commit):  # the review has said so; git is given nothing else
+    return [], []
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    return [], ['names a commit that cannot be looked at here: no checkout with its whole history']
   if checkout.git('cat-file', '-e', f'{commit}^{{commit}}') is None:
     return [f'git_commit {commit}: no such commit in the history of this checkout; push it, or fetch it'], []
-  if digest is None:
-    return [], []  # tapes of before 2026-11-25 have none
+  if digest is None:  # as tapes of before 2026-11-25 have it
+    return [f'code_sha256 is missing, and the code of its commit {commit[:12]} writes it'] if checkout.git(
+        'grep', '--quiet', 'code_sha256', commit, '--', 'launchers') is not None else [], []
   if (right := checkout.commit_sha256(commit)) != digest:
     return [f'code_sha256 is {digest[:16]}..., that of its commit {commit[:12]} {right[:16]}...'], []
-  return [], []
+  changed = checkout.git('diff', '--name-only', f'HEAD...{commit}', '--', *checkout.ROOMS) or ''
+  changed = [name for name in changed.splitlines() if not CONFIG.fullmatch(name)]
+  return [], [f'its commit {commit[:12]} is not in the history of this checkout, and changes more than configs: '
+              f'{", ".join(changed[:3])}{" ..." * (len(changed) > 3)}; read it'] if changed else []
+
+
+@functools.cache
+def _committed(commit: str | None) -> int:
+  """The Unix time at which a commit was made; 0 where that cannot be known."""
+  named = commit is not None and COMMIT.fullmatch(commit)
+  return int(named and checkout.git('show', '--no-patch', '--format=%ct', f'{commit}^{{commit}}') or 0)
 
 
 def _task(events: list):
   """The header's task, made again by the code of this checkout, which is that of the tape, and its schedule."""
   first = events[0]
   path = audit_header.flag(first['command'], 'config')
-  file = (tapes.ROOT / (path or '')).resolve()  # older tapes may name an absolute one
-  if not file.is_relative_to(tapes.ROOT) or not file.is_file():
-    yield f'line 1: --config={path} on its command line is no file of the checkout'
+  file = Path(os.path.normpath(tapes.ROOT / (path or '')))  # a tape may name an absolute one
+  if not _is_config(file):
+    yield f'line 1: --config={path} on its command line is no config of the checkout (references/*/configs/*.py)'
     return
   values = flags.FlagValues()
   config = configs.load(str(file))
@@ -74,7 +102,20 @@ def _task(events: list):
   for name, value in describe(config, task).items():
     if value != first[name]:
       yield f'line 1: {name} is {first[name]!r:.200}, its code makes it {value!r:.200}'
-  yield from _schedule(events, task)
+  for number, event in enumerate(events, 1):
+    data = task.data.get(event.get('split')) if event['event'] == 'data' else None
+    if data and data.fingerprint and event.get('fingerprint') != data.fingerprint:  # known only of embedded data
+      yield f'line {number}: its {event["split"]} data are not those that its code embeds'
+  if 'serving' not in first:
+    yield from _schedule(events, task)
+
+
+def _is_config(file: Path) -> bool:
+  """Whether a file, which a review is about to run, is a config that git knows; without git, whether it lies there."""
+  if not file.is_relative_to(tapes.ROOT) or not CONFIG.fullmatch(name := file.relative_to(tapes.ROOT).as_posix()):
+    return False
+  return file.is_file() and (checkout.git('ls-files', '--error-unmatch', name) is not None
+                             or checkout.git('rev-parse', '--show-toplevel') is None)
 
 
 def _schedule(events: list, task):

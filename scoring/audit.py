@@ -106,6 +106,9 @@ def partition(events) -> Iterator[str]:
       opened = None
     elif edge is not None:
       yield f'line {number}: edge is {edge!r}, not start or stop'
+    elif name == 'exit' and event['status'] != 'failed' and [e for e in events[number:number + 1]
+                                                             if e['event'] != 'process']:
+      yield f'line {number + 1}: {events[number]["event"]} after the exit of its process: a restart was taken out'
     elif opened and name in ('run_start', 'run_stop', 'result'):
       yield f'line {number}: {name} stands inside span {opened[1]["event"]} of line {opened[0]}'
   if opened and record.status(events) == 'complete':
@@ -199,7 +202,9 @@ def cadence(events) -> Iterator[str]:
 
 def ending(events) -> Iterator[str]:
   """A complete run says once that it stopped, why, at the hit and not later, and what it ended with."""
-  if record.status(events) != 'complete':
+  if (status := record.status(events)) != 'complete':
+    if status != 'failed' and clocks.reached(events):
+      yield f'reached its target and has no end (status {status}), and so no digest of what it trained; resume it'
     return
   if events[-1]['event'] != 'exit':
     yield f'line {len(events)}: {events[-1]["event"]} after the exit of a run that is complete'

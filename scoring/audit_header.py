@@ -27,6 +27,8 @@ COPIES = {'name': ('optimizer',), 'base_learning_rate': ('peak_learning_rate', '
           'gradient_accumulation_steps': ('gradient_accumulation_steps',)}
 PREFIX = re.compile(r'^(lars_|sgd_)?opt_(adamw_|lamb_)?')
 TARGETS = ('target_accuracy', 'target_value', 'target_f1')
+SAID = {'organization': 'unnamed', 'author': '', 'author_email': '', 'hardware': '', 'status': 'onprem',
+        'division': 'closed'}  # what a command line says of who submits, and says by saying nothing
 
 
 def parse_config(text: str) -> dict:
@@ -83,6 +85,10 @@ def shape(events) -> Iterator[str]:
     for name, kind in FIELDS.items():
       if name not in process or not isinstance(process[name], kind) or (kind is int and process[name] is True):
         yield f'line {number}: {name} is missing or not what a tape has there'
+    if not all(isinstance(word, str) for word in process.get('command') or ()):
+      yield f'line {number}: command is no list of words'
+    if not isinstance(process.get('code_sha256', ''), str):
+      yield f'line {number}: code_sha256 is no text'
     yield from (f'line {number}: hardware.{name} is missing or not what a tape has there'
                 for name, kind in HARDWARE.items() if not isinstance(process.get('hardware', {}).get(name), kind))
   target = events[0].get('target') or {}
@@ -98,6 +104,8 @@ def shape(events) -> Iterator[str]:
 def processes(events) -> Iterator[str]:
   """A run that was restarted is still the same run, and goes on from a line that the tape had."""
   first = events[0]
+  if first.get('resumed'):
+    yield f'line 1: resumed from step {first["resumed"].get("step")}, but nothing is on the tape before it'
   for number, process in enumerate(events, 1):
     if process['event'] != 'process' or number == 1:
       continue
@@ -110,6 +118,10 @@ def processes(events) -> Iterator[str]:
     elif resumed['step'] != (reached := _step_at(events[:number - 1], resumed['line'])):
       yield (f'line {number}: resumed from step {resumed["step"]}, but the training on the tape up to line '
              f'{resumed["line"]} reached {reached}')
+    elif resumed['line'] > 1:
+      within = next((e for e in reversed(events[:resumed['line']]) if 'edge' in e), events[0])
+      if (within['event'], within.get('edge')) != ('checkpoint', 'start'):
+        yield f'line {number}: resumed from line {resumed["line"]}, where no checkpoint was saved'
 
 
 def _step_at(events, line: int) -> int:
@@ -141,6 +153,9 @@ def config(events) -> Iterator[str]:
   for name, value in [(name, fields[name]) for name in TARGETS if name in fields][:1]:
     if value != first['target']['value']:
       yield f'line 1: the target is {first["target"]["value"]}, {name} in its config {value}'
+    metric = fields.get('target_metric', name.removeprefix('target_'))
+    if metric != first['target']['metric']:
+      yield f'line 1: the target is of {first["target"]["metric"]}, in its config of {metric}'
   for name, text in overrides(first['command']).items():
     if name in fields and text not in (str(fields[name]), repr(fields[name])) and not _same(text, fields[name]):
       yield f'line 1: {name} is {fields[name]!r} in its config, {text} on its command line'
@@ -179,34 +194,50 @@ def tricks(events) -> Iterator[str]:
 def price(events) -> Iterator[str]:
   """A price is that of the table, by name and date, for as many instances as the devices take."""
   for number, process in enumerate(events, 1):
-    if process['event'] != 'process' or process['price'] is None:
+    if process['event'] != 'process':
       continue
-    told, given = process['price'], flag(process['command'], 'usd_per_hour')
+    told, given, asked = process['price'], *(flag(process['command'], name) for name in ('usd_per_hour', 'price'))
+    if told is None:
+      if (given, asked) != (None, None):
+        yield f'line {number}: has no price, and its command line gives one: {given or asked}'
+      continue
     if told.get('name') == '--usd_per_hour' or given is not None:
-      if given is None or float(given) != told.get('usd_per_hour') or not told['usd_per_hour'] > 0:
+      right = None if given is None else cost.price_for(process['hardware'], usd_per_hour=float(given))
+      if right is None or told != {name: right.get(name) for name in told} or 'usd_per_hour' not in told:
         yield f'line {number}: price is {told.get("usd_per_hour")} USD/h, --usd_per_hour on its command line {given}'
       continue
+    if asked not in (None, told.get('name')):
+      yield f'line {number}: price is {told.get("name")}, --price on its command line {asked}'
     row = next((row for row in cost.load() if row['name'] == told.get('name')), None)
     if row is None:
       yield f'line {number}: no price is named {told.get("name")!r} in {cost.TABLE.name}'
-      continue
-    right = cost.price_for(process['hardware'], name=row['name'])
-    for name in sorted({*told, *right}):
-      if told.get(name) != right.get(name):
-        yield f'line {number}: price {row["name"]}: {name} is {told.get(name)}, by {cost.TABLE.name} {right.get(name)}'
-    if (flag(process['command'], 'price') != row['name']
-        and process['hardware']['device_kind'] not in row['device_kind'].split('|')):
+    elif process['hardware']['device_kind'] not in row['device_kind'].split('|'):
       yield f'line {number}: price {row["name"]} is not that of {process["hardware"]["device_kind"]}'
+    else:
+      right = cost.price_for(process['hardware'], name=row['name'])
+      for name in sorted(name for name in {*told, *right} if told.get(name) != right.get(name)):
+        yield f'line {number}: price {row["name"]}: {name} is {told.get(name)}, by {cost.TABLE.name} {right.get(name)}'
+
+
+def submitter(events) -> Iterator[str]:
+  """Who submits, and in which division, is as the command line says."""
+  for number, process in enumerate(events, 1):
+    if process['event'] == 'process' and not process.get('fixture'):
+      for name, default in SAID.items():
+        told, given = process['submitter'].get(name, process.get(name)), flag(process['command'], name)
+        if told != (default if given is None else given):
+          yield f'line {number}: {name} is {told!r:.80}, on its command line {given!r:.80}'
 
 
 def code(events) -> Iterator[str]:
   """The code that ran is at a commit, without changes of its own."""
   for number, process in enumerate(events, 1):
     if process['event'] == 'process':
-      if process['git_dirty'] and not process.get('fixture'):
+      unchanged = process['git_dirty'] is False or process['git_dirty'] is process['git_commit']  # both None: no git
+      if not unchanged and not process.get('fixture'):
         yield f'line {number}: git_dirty: the code that ran is at no commit'
       if process['git_commit'] is not None and not re.fullmatch(r'[0-9a-f]{40,64}', process['git_commit']):
         yield f'line {number}: git_commit {process["git_commit"]!r:.80} is no commit'
 
 
-CHECKS = (processes, counts, config, tricks, price, code)
+CHECKS = (processes, counts, config, tricks, price, submitter, code)

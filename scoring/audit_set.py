@@ -9,14 +9,17 @@ from pathlib import Path
 
 from scoring import audit, audit_header, clocks, ledger, record
 from scoring import tape as tapes
+from scoring.problem import counted
 
 RUN = re.compile(r'run_\d{3,}', re.ASCII)
 ALIKE = ('benchmark', 'model', 'target', 'num_train_examples', 'batch_size', 'hyperparameters', 'tricks', 'hardware',
          'versions', 'xla_flags', 'git_commit', 'git_dirty', 'code_sha256', 'price', 'division', 'submitter', 'fixture',
-         'tape_version')
+         'tape_version', 'the folder of its set')
 SLACK = 1.0  # seconds between the launcher's clock and that of the process it starts, which may be rounded to one
 END_SLACK = 5.0  # seconds from a tape's exit to the ledger's end of its run, in which records are written
 EXITS = {0: 'complete, with its target reached', 3: 'complete, without its target'}
+PAUSE = 2.0  # seconds from the end of a run to the beginning of the next, which the launcher begins at once
+TOLD = (*EXITS, 75)  # exit statuses, 75 preempted, of a process that has told its tape that it began
 
 
 def runs_of(folder: Path) -> list[Path]:
@@ -110,23 +113,39 @@ def _ledger(entries: list, runs: dict) -> Iterator[str]:
 
 def _as_many_as_asked(names: list, runs: dict) -> Iterator[str]:
   """The command line of every run says of how many it is one."""
-  asked = {name: _asked((events or [{'command': []}])[0]['command']) for name, events in runs.items()}
+  asked = {name: asked_for(events) for name, events in runs.items()}
   most = max(asked.values(), default=1)
   if most > len(names):
     name = next(name for name in asked if asked[name] == most)
     yield f'ledger.jsonl: {len(names)} runs were begun, and the command line of {name} asked for {most}'
+  for name in asked:
+    if runs[name] and int(name[4:]) >= asked[name]:
+      yield f'{name}/tape.jsonl: its command line asked for {counted(asked[name], "run")}, and so not for this one'
 
 
-def _asked(command: list) -> int:
-  """For how many runs a command line asked: the launcher adds --runs=1 behind its own --runs=N for each of them."""
-  return max(map(int, audit_header.values(command, 'runs')), default=1)
+def asked_for(events: list | None) -> int:
+  """For how many runs a tape's command line asked: the launcher adds --runs=1 behind its own --runs=N for each."""
+  return max(map(int, audit_header.values(events[0]['command'], 'runs')), default=1) if events else 1
+
+
+def interrupted(folder: Path, runs: list) -> Iterator[str]:
+  """Where a set was not made in one go: a later command made it longer, or time passed between two of its runs."""
+  asked = {asked_for(events) for events in runs}
+  if len(asked) > 1:
+    yield f'was extended by a later command, from {min(asked)} runs to {max(asked)}'
+  entries = ledger.read(folder)
+  for end, begin in zip(entries, entries[1:]):
+    pause = begin['time'] - end['time']
+    if end['event'] == 'end' and pause > PAUSE:
+      yield (f'{pause:.0f} s pass from the end of {end["run"]} to the beginning of {begin["run"]}: the launcher was '
+             'stopped, or what ran between them was taken out')
 
 
 def torn_out(events: list) -> Iterator[str]:
   """A run that stands alone was not made as one of a set, whose other runs nobody would see."""
   command = events[0]['command']
   name = Path(audit_header.flag(command, 'workdir') or '').name
-  if _asked(command) > 1 or (audit_header.values(command, 'runs') and RUN.fullmatch(name)):
+  if asked_for(events) > 1 or (audit_header.values(command, 'runs') and RUN.fullmatch(name)):
     yield (f'line 1: its command line made it {name} of a set of runs (--runs): show the whole set with its ledger, '
            'not one run of it')
 
@@ -146,29 +165,54 @@ def _against_ledger(name: str, events: list, entries: list) -> Iterator[str]:
     for field in sorted({*config, *own} - {'seed'}):
       if config.get(field) != own.get(field):
         yield f'{field} is {own.get(field)!r} in its config, in the ledger {config.get(field)!r}'
-  late = min((first['time'] - entry['time'] for entry in begun), key=abs, default=0.0)
-  if abs(late) > SLACK:
-    yield (f'line 1: its process starts {late:.3f} s after the ledger began the run: the start of the clock was moved, '
-           'or this is the tape of another run')
+  yield from _processes(events, [e for e in entries if e['run'] == name])
   for entry in ended[-1:]:
     reached, status = clocks.reached(events), record.status(events)
     told = EXITS.get(entry['exit_status'], 'not complete')
     is_so = 'not complete' if status != 'complete' else EXITS[0 if reached else 3]
     if told != is_so:
       yield f'is {is_so}; the ledger says exit status {entry["exit_status"]}, which is {told}'
-    if events[-1]['time'] > entry['time'] + SLACK:
-      yield f'its last event is {events[-1]["time"] - entry["time"]:.3f} s after the end that the ledger has'
-    elif events[-1]['event'] == 'exit' and events[-1]['time'] < entry['time'] - END_SLACK:  # not one that was killed
-      yield (f'its exit is {entry["time"] - events[-1]["time"]:.3f} s before the end that the ledger has: its times '
-             'were scaled or moved, or the machine slept')
+
+
+def _processes(events: list, entries: list) -> Iterator[str]:
+  """Each process of a run, the resumed ones too, begins and ends when the ledger says; none was taken out."""
+  starts = [n for n, e in enumerate(events) if e['event'] == 'process']
+  begun = {n: e['time'] for n, e in enumerate(entries) if e['event'] == 'begin'}
+  matched = set()
+  for start, stop in zip(starts, [*starts[1:], len(events)]) if begun else ():
+    late, number = min(((events[start]['time'] - time, n) for n, time in begun.items()), key=lambda pair: abs(pair[0]))
+    if abs(late) > SLACK:
+      yield (f'line {start + 1}: its process starts {late:.3f} s after the ledger began the run: the start of the '
+             'clock was moved, or this is the tape of another run')
+    matched.add(number)
+    last = events[stop - 1]
+    for end in entries[number + 1:number + 2]:
+      if end['event'] == 'end' and last['time'] > end['time'] + SLACK:
+        yield f'line {stop}: its last event is {last["time"] - end["time"]:.3f} s after the end that the ledger has'
+      elif end['event'] == 'end' and last['event'] == 'exit' and last['time'] < end['time'] - END_SLACK:
+        yield (f'line {stop}: its exit is {end["time"] - last["time"]:.3f} s before the end that the ledger has: its '
+               'times were scaled or moved, or the machine slept')
+  for number in begun.keys() - matched:
+    for end in entries[number + 1:number + 2]:
+      if end['event'] == 'end' and end['exit_status'] in TOLD:
+        yield (f'no process of it starts where the ledger began it for the end with exit status {end["exit_status"]}: '
+               'a restart was taken out')
+
+
+def _had(events: list, field: str) -> str:
+  """What the processes of a run had in a field: a restart may have had other code, or another machine."""
+  processes = [e for e in events if e['event'] == 'process']
+  if field == 'the folder of its set':
+    return repr(Path(audit_header.flag(processes[0]['command'], 'workdir') or '').parent.name)
+  return ', then '.join(dict.fromkeys(repr(e.get(field)) for e in processes))
 
 
 def _alike(runs: dict) -> Iterator[str]:
-  """All runs are of one recipe, one code and one machine; the odd ones are named."""
+  """All runs are of one recipe, one code, one machine and one folder; the odd ones are named."""
   for field in ALIKE:
     groups = {}
     for name, events in runs.items():
-      groups.setdefault(repr(events[0].get(field)), []).append(name)
+      groups.setdefault(_had(events, field), []).append(name)
     usual = max(groups.values(), key=len, default=[])
     for value, names in groups.items():
       if names is not usual:

@@ -42,11 +42,12 @@ def price_for(hardware: dict, *, usd_per_hour: float | None = None, name: str | 
   Args:
     hardware: `device_kind` as jax reports it (a row may list several: TPU v5|TPU v5p), `device_count` over all hosts.
     usd_per_hour: dollars an hour of everything together; nothing is looked up then.
-    name: the row to use, whatever the device; else the on-demand row for the device that leaves the fewest devices
-      idle (of several the newest, then the cheapest), or None where there is no such row: never a guess.
+    name: the row to use; else the on-demand row for the device that leaves the fewest devices idle (of several the
+      newest, then the cheapest), or None where there is no such row: never a guess.
 
   Raises:
-    Problem: the price is not positive, the name is unknown, or the table at `path` has a faulty row.
+    Problem: the price is not positive, the name is unknown or that of another device's row, or the table at `path` has
+      a faulty row.
   """
   if usd_per_hour is not None:
     if not 0 < usd_per_hour < math.inf:
@@ -54,13 +55,16 @@ def price_for(hardware: dict, *, usd_per_hour: float | None = None, name: str | 
     return {**dict.fromkeys(COLUMNS), 'name': '--usd_per_hour', 'usd_per_hour': float(usd_per_hour), 'instances': None,
             'currency': 'USD', 'source': 'given on the command line'}
   rows = load(path)
-  found = [row for row in rows if (row['name'] == name if name is not None else row['commitment'] == 'on_demand'
-                                   and hardware['device_kind'] in row['device_kind'].split('|'))]
+  found = [row for row in rows if (row['name'] == name if name is not None else row['commitment'] == 'on_demand')]
   if name is not None and not found:
     near = difflib.get_close_matches(name, [row['name'] for row in rows], 3, cutoff=0)
     raise Problem(f'no price is named {name!r}; the nearest names in {path}: {", ".join(near)}')
-  counts = [math.ceil(hardware['device_count'] / row['devices']) for row in found]
-  offers = [{**r, 'instances': n, 'usd_per_hour': round(n * r['usd_per_hour'], 6)} for n, r in zip(counts, found)]
+  fitting = [row for row in found if hardware['device_kind'] in row['device_kind'].split('|')]
+  if name is not None and not fitting:
+    raise Problem(f'--price={name}: is that of {found[0]["device_kind"]}, and this runs on {hardware["device_kind"]}; '
+                  'name a row of that, or give --usd_per_hour')
+  counts = [math.ceil(hardware['device_count'] / row['devices']) for row in fitting]
+  offers = [{**r, 'instances': n, 'usd_per_hour': round(n * r['usd_per_hour'], 6)} for n, r in zip(counts, fitting)]
   return max(offers, key=lambda o: (-o['instances'] * o['devices'], o['date'], -o['usd_per_hour']), default=None)
 
 

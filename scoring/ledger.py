@@ -50,7 +50,7 @@ def read(runs_dir) -> list[dict]:
   try:
     tapes.refuse_device(path)
     lines = path.read_text(encoding='utf-8').split('\n')[:-1]
-    entries = [json.loads(line) for line in lines]
+    entries = [json.loads(line, parse_constant=int) for line in lines]  # no NaN, which every bound holds of
     numbers = [_number(entry['run']) for entry in entries]
     if None in numbers:
       raise ValueError

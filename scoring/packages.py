@@ -21,16 +21,30 @@ from scoring import tape as tapes
 from scoring.problem import Problem, counted
 
 FORMAT = 1
-MEASURED = '*/inference/*/dawnbench/**/*'  # what launchers.infer leaves
+MEASURED = 'inference/*/dawnbench'  # where launchers.infer leaves, in a run, what an entry is made of
+REVIEW = 'Review it with Daybreak: `python -m launchers.score --check=DIR`.\n'
 SAID = {'author': str, 'author_email': str, 'system': dict}
 
 
 def raw(runs_dir: Path) -> list[str]:
-  """Paths, relative to a set of runs, of what is kept as it is: ledger, tapes, and what inference left."""
+  """Paths, relative to a set of runs, of what is kept as it is: ledger, tapes, and what LoadGen wrote at inference."""
   runs = audit_set.runs_of(runs_dir)
   files = [runs_dir / 'ledger.jsonl', *(run / 'tape.jsonl' for run in runs)]
-  files += [path for run in runs for path in sorted(run.glob(MEASURED.removeprefix('*/')))]
+  for folder in sorted(folder for run in runs for folder in run.glob(MEASURED)):
+    files += [folder / 'tape.jsonl', *(folder / path for path in inference.logs_sha256(folder))]
   return [path.relative_to(runs_dir).as_posix() for path in files if path.is_file()]
+
+
+def is_one(folder: Path) -> bool:
+  """Whether a folder is a submission, also where the files that say so were taken out of it."""
+  if any((folder / name).exists() for name in ('manifest.json', 'submission.json')):
+    return True
+  text = ''
+  with contextlib.suppress(OSError):
+    tapes.refuse_device(folder / 'README.md')
+    text = (folder / 'README.md').read_text(encoding='utf-8', errors='replace')
+  return (folder / 'runs' / 'ledger.jsonl').exists() and (
+      text.endswith(REVIEW) or any((folder / name).exists() for name in ('dawnbench', 'mlperf')))
 
 
 def _read(runs_dir: Path) -> list[tuple[str, list]]:
@@ -99,21 +113,24 @@ def _dawnbench(runs: list, author: dict) -> dict[str, str]:
 
 
 def _inference(runs_dir: Path, author: dict) -> dict[str, str]:
-  """The entry for DAWNBench's boards of latency and cost of inference: of the runs that have one, the median latency's.
+  """The records of inference, and the entry for DAWNBench's boards: of the runs that have one, the median latency's.
 
   Derived from the tapes and LoadGen's logs in RUN/inference/*/dawnbench.
   """
-  entries, tried = [], sorted(runs_dir.glob(MEASURED.removesuffix('/**/*')))
+  entries, tried, records = [], sorted(runs_dir.glob(f'*/{MEASURED}')), {}
   for folder in tried:
     made = inference.make(folder)
+    path = (folder / 'record.json').relative_to(runs_dir).as_posix()
+    records[f'runs/{path}'] = json.dumps(made, indent=1, allow_nan=False) + '\n'
     with contextlib.suppress(Problem):
       entries.append((made['latency_ms']['mean'], folder.parts[-4], made['benchmark'],
                       dawnbench_inference.entry(made, **author)))
   if not entries:
-    return {}
+    return records
   _, name, benchmark, (stem, told) = sorted(entries, key=lambda entry: entry[:2])[len(entries) // 2]
   told['misc']['run_set'] = {'runs': len(tried), 'with_entry': len(entries), 'chosen': name, 'by': 'median latency'}
-  return {f'dawnbench/{dawnbench.BOARDS[benchmark].folder}/inference/{stem}.json': json.dumps(told, indent=2) + '\n'}
+  return {**records, f'dawnbench/{dawnbench.BOARDS[benchmark].folder}/inference/{stem}.json':
+          json.dumps(told, indent=2) + '\n'}
 
 
 def _readme(runs: list, summary: dict, left_out: list[str], author: dict) -> str:
@@ -125,7 +142,7 @@ def _readme(runs: list, summary: dict, left_out: list[str], author: dict) -> str
   by = author['author'] or first['submitter'].get('author') or 'an author who is not named'
   return (f'{title}\n\n{record.NOTICE}\n\n{made_up}By {by}, organization {first["submitter"]["organization"]}.\n\n'
           f'```\n{ledger.table(summary)}\n```\n\n' + (f'Not in it:\n\n{missing}\n' if missing else '')
-          + 'Review it with Daybreak: `python -m launchers.score --check=DIR`.\n')
+          + REVIEW)
 
 
 def read_system(path: str | None) -> dict:

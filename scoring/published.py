@@ -9,8 +9,9 @@ import datetime
 import re
 from pathlib import Path
 
-from scoring import audit_header, audit_set, ledger, record, review
+from scoring import audit_header, audit_set, ledger, record
 from scoring import tape as tapes
+from scoring.audit_files import different
 from scoring.problem import Problem
 
 END = '<!-- end of results -->'
@@ -39,6 +40,8 @@ def _first(folder: Path) -> dict:
   events = next((events for events in map(tapes.read, found) if events), None)
   if events is None:
     raise Problem(f'{folder}: holds no tape; remove it or restore its tapes')
+  if events[0].get('fixture'):
+    raise Problem(f'{folder}: is a fixture, made up: nothing was trained; remove it')
   return events[0]
 
 
@@ -119,7 +122,7 @@ def stale(results: Path, pages: list[Path], *, write: bool = False) -> list[str]
   for folder in folders(results):
     if (folder / 'ledger.jsonl').exists():
       path = folder / 'summary.json'
-      if not path.exists() or review.different(folder, path.name, ledger.text(ledger.summary(folder))):
+      if not path.exists() or different(folder, path.name, ledger.text(ledger.summary(folder))):
         found.append(f'{path}: is not what its tapes say')
         if write:
           ledger.summarize(folder)

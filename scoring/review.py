@@ -6,18 +6,20 @@ after it was made, so nothing rests on them: every number is derived again from 
 """
 import hashlib
 import json
-import math
 import os
 from pathlib import Path
 
-from scoring import audit, audit_set, dawnbench, ledger, mlperf, packages, record
+from scoring import audit, audit_files, audit_set, dawnbench, ledger, packages, record
 from scoring import tape as tapes
+from scoring.audit_files import below, different, shown
 from scoring.dawnbench import Report
 from scoring.problem import Problem
 
 SIGNS = ('manifest.json', 'submission.json', 'ledger.jsonl', 'tape.jsonl')
 TAKES = ('a submission, a set of runs, a run, a folder of these such as results/, or a tree of DAWNBench entries (the '
          'folder that holds CIFAR10, ImageNet or SQuAD)')
+RECORDS = ('record.json', 'result_0.txt', 'summary.json')
+BESIDE = (*RECORDS, 'dawnbench', 'mlperf', *(board.folder for board in dawnbench.BOARDS.values()))
 
 
 def review(root) -> Report:
@@ -43,7 +45,7 @@ def _holds(root: Path, wanted) -> bool:
 
 
 def _inside(root: Path) -> Report:
-  if (root / 'manifest.json').exists() or (root / 'submission.json').exists():
+  if packages.is_one(root):
     return package(root)
   if (root / 'ledger.jsonl').exists():
     return run_set(root)
@@ -56,8 +58,14 @@ def _inside(root: Path) -> Report:
   if audit_set.runs_of(root):
     report.problems.append('ledger.jsonl: is missing: this is a set of runs without its ledger, which tells of those '
                            'that were left out; put it back')
+  report.problems += [f'{shown(p.name)}: lies beside runs and follows from no tape of theirs; take it away'
+                      for p in sorted(root.iterdir()) if p not in folders and (
+                          p.name in BESIDE or p.is_dir() and _holds(p, lambda name: name in RECORDS))]
   for folder in folders:
-    _add(report, _inside(folder), f'{folder.name}/')
+    if folder.is_symlink():
+      report.problems.append(f'{shown(folder.name)}: is a link, and was not followed; put the folder itself there')
+    else:
+      _add(report, _inside(folder), f'{folder.name}/')
   return report
 
 
@@ -106,20 +114,15 @@ def run(root: Path) -> Report:
   if not audit.malformed(events):
     if not (root.resolve().parent / 'ledger.jsonl').exists():
       report.problems += [f'tape.jsonl: {line}' for line in audit.guarded(audit_set.torn_out, events)]
-    report.problems += audit.guarded(_records, root, events)
+    for check in (audit_files.records, audit_files.served):
+      report.problems += audit.guarded(check, root, events)
+  report.problems += audit.guarded(audit_files.strays, root, audit_files.OF_A_RUN)
   return report
-
-
-def _records(root: Path, events) -> list[str]:
-  """Findings on the records in the folder of a run, as far as they are there."""
-  made = {'record.json': json.dumps(record.record(events), indent=1, allow_nan=False) + '\n',
-          'result_0.txt': mlperf.text(events)}
-  return [line for name, text in made.items() if (root / name).exists() for line in different(root, name, text)]
 
 
 def run_set(root: Path, derived: bool = True) -> Report:
   """A set of runs as the launcher leaves it: ledger, tapes, and, where `derived`, summary and the records there are."""
-  report = Report(problems=audit_set.findings(root))
+  report, sound = Report(problems=audit_set.findings(root)), []
   for path in audit_set.runs_of(root):
     report.entries += 1
     try:
@@ -127,10 +130,14 @@ def run_set(root: Path, derived: bool = True) -> Report:
     except audit.BROKEN:
       continue
     _fixture(events, report, f'{path.name}/tape.jsonl')
-    if derived and events and not audit.malformed(events):
-      report.problems += [f'{path.name}/{line}' for line in audit.guarded(_records, path, events)]
+    if events and not audit.malformed(events):
+      sound.append(events)
+      report.problems += [f'{path.name}/{line}' for check in (audit_files.served, *[audit_files.records] * derived)
+                          for line in audit.guarded(check, path, events)]
+  report.warnings += [f'ledger.jsonl: {line}' for line in audit.guarded(audit_set.interrupted, root, sound)]
   if not derived:
     return report
+  report.problems += audit.guarded(audit_files.strays, root, audit_files.OF_A_SET)
   if (root / 'summary.json').exists():
     report.problems += audit.guarded(_summary, root)
   else:
@@ -145,7 +152,7 @@ def _summary(root: Path) -> list[str]:
 def package(root: Path) -> Report:
   """A submission: every file is there, nothing else is, and all that is derived is what its tapes say."""
   report = Report()
-  there, broken = _files(root)
+  there, broken = below(root)
   report.problems += broken
   runs = root / 'runs'
   if not (runs / 'ledger.jsonl').is_file():
@@ -176,28 +183,9 @@ def package(root: Path) -> Report:
   return report
 
 
-def shown(path: str) -> str:
-  """A path as it can be printed: it may hold line breaks and bytes that are no text."""
-  return path.encode('unicode_escape').decode('ascii')
-
-
 def printable(line: str) -> str:
   """A finding as one line of text: what it quotes may hold line breaks, or what moves a terminal's cursor."""
   return ''.join(c if c.isprintable() else shown(c) for c in line)
-
-
-def _files(root: Path) -> tuple[dict[str, Path], list[str]]:
-  """(every file below `root` by its relative path, what is neither file nor folder)."""
-  there, broken = {}, []
-  for at, folders, files in os.walk(root):
-    for name in folders + files:
-      path = Path(at, name)
-      relative = path.relative_to(root).as_posix()
-      if path.is_symlink() or not (path.is_file() or path.is_dir()):
-        broken.append(f'{shown(relative)}: is a link or no plain file; put the file itself there')
-      elif path.is_file():
-        there[relative] = path
-  return there, broken
 
 
 def _said(root: Path, runs: Path) -> tuple[dict | None, list[str]]:
@@ -243,38 +231,3 @@ def _manifest(root: Path, there: dict[str, Path]):
   text = packages.manifest({path: file.read_bytes() for path, file in there.items() if path != 'manifest.json'})
   if listed.keys() == there.keys() - {'manifest.json'}:
     yield from different(root, 'manifest.json', text)
-
-
-def different(root: Path, name: str, right: str) -> list[str]:
-  """One line if a file is not what follows from the tapes, with the first line in which it differs; else nothing.
-
-  Statistics go through scipy, whose last digits may differ between versions: in summary.json alone they may here too.
-  """
-  try:
-    tapes.refuse_device(root / name)
-    text = (root / name).read_bytes().decode('utf-8')
-  except (OSError, ValueError) as error:
-    return [f'{shown(name)}: cannot be read: {error}']
-  if text == right:
-    return []
-  if Path(name).name == 'summary.json':
-    try:
-      if close(json.loads(text), json.loads(right)):
-        return []
-    except (ValueError, RecursionError) as error:
-      return [f'{shown(name)}: is no JSON: {error}']
-  ours, theirs = right.split('\n'), text.split('\n')
-  at = next((n for n, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
-  found = [lines[at].strip()[:120] if at < len(lines) else 'nothing' for lines in (theirs, ours)]
-  return [f'{shown(name)}: line {at + 1} is {found[0]!r}, but from the tapes follows {found[1]!r}']
-
-
-def close(one, other) -> bool:
-  """Whether two JSON values are the same but for the last digits of floats."""
-  if isinstance(one, dict) and isinstance(other, dict):
-    return list(one) == list(other) and all(close(one[key], other[key]) for key in one)
-  if isinstance(one, list) and isinstance(other, list):
-    return len(one) == len(other) and all(map(close, one, other))
-  if isinstance(one, float) and isinstance(other, float):
-    return math.isclose(one, other, rel_tol=1e-9)
-  return type(one) is type(other) and one == other

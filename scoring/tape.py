@@ -166,7 +166,7 @@ class Tape:
         self._file.flush()
       except OSError as error:
         raise Problem(f'{self._file.name}: cannot write the tape ({error.strerror}); free space, then run the same '
-                      'command again: it resumes from the last checkpoint') from None
+                      'command again') from None
     self._lines.append(text)
     self.events.append(event)
 

@@ -118,3 +118,13 @@ def test_a_wrong_marker_is_told_in_one_line(copied, old, new, words):
   changed(copied / 'results' / 'README.md', old, new)
   done = command(copied)
   assert done.returncode == 1 and words in done.stderr and done.stderr.count('\n') == 1
+
+
+def test_a_fixture_is_not_published(copied):
+  """It passes a review with a warning, and is held to no commit."""
+  path = copied / 'results' / 'squad_tiny_2core_epyc' / 'tape.jsonl'
+  changed(path, '"tape_version": 1', '"fixture": true, "tape_version": 1')
+  for flags in ([], ['--check']):
+    done = command(copied, *flags)
+    assert done.returncode == 1 and done.stderr.count('\n') == 1
+    assert 'squad_tiny_2core_epyc: is a fixture, made up: nothing was trained' in done.stderr

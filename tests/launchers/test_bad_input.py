@@ -30,6 +30,7 @@ SHORT = ('--config.num_epochs=2', '--config.stop=end')
     (['--runs=0'], 2, ['runs']),
     (['--usd_per_hour=-3'], 1, ['usd_per_hour']),
     (['--price=aws_p3_2xlrge'], 1, ['aws_p3_2xlarge']),
+    (['--price=lambda_1x_h100_sxm'], 1, ['lambda_1x_h100_sxm', 'H100', 'runs on cpu', '--usd_per_hour']),
     (['--profile=9:3'], 1, ['--profile=9:3', 'START:STOP']),
     (['--eval_only'], 1, ['no run there', 'train first']),
 ])

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from launchers import checkout, recipe
+from references.cifar.configs import digits
 from scoring import review
 from scoring import tape as tapes
 from tests import made_sets
@@ -24,8 +25,31 @@ def test_the_task_of_every_recipe_is_made_again_as_it_was(path):
   assert list(recipe._task([first])) == []
   assert any('its code makes it' in line for line in recipe._task([{**first, 'model': 'another'}]))
   assert any('its config is not' in line for line in recipe._task([{**first, 'config': first['config'] + 'x = 1\n'}]))
-  assert any('no file of the checkout' in line for line in recipe._task(
-      [{**first, 'command': ['--config=/etc/passwd']}]))
+
+
+MINE = 'references/x/configs/mine.py'
+
+
+@pytest.mark.parametrize('path, runs', [
+    (MINE, True), ('references/y/../x/configs/mine.py', True), (f'{{root}}/{MINE}', True),
+    ('references/x/configs/untracked.py', False), ('references/x/task.py', False), (f'a/{MINE}', False),
+    ('references/x/configs/a/mine.py', False), ('references/x/configs/../task.py', False), ('{root}/../mine.py', False),
+    ('/etc/passwd', False), ('', False)])
+def test_a_review_runs_no_file_but_a_config_that_git_knows(tmp_path, monkeypatch, path, runs):
+  root, ran = tmp_path / 'checkout', tmp_path / 'ran'
+  for name in (MINE, 'references/x/configs/untracked.py', 'references/x/task.py', f'a/{MINE}',
+               'references/x/configs/a/mine.py', '../mine.py'):
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text('from pathlib import Path\nfrom references.cifar.configs.digits import get_config\n'
+                             f'Path({str(ran)!r}).touch()\n')
+  subprocess.run(['git', 'init', '--quiet'], cwd=root, check=True)
+  subprocess.run(['git', 'add', '--', 'references', 'a', ':!*untracked.py'], cwd=root, check=True)
+  monkeypatch.setattr(tapes, 'ROOT', root)
+  config = digits.get_config()
+  first = {**HEADER, **recipe.describe(config, config.make_task('')), 'event': 'process'}
+  lines = list(recipe._task([{**first, 'command': [f'--config={path.format(root=root)}']}]))
+  assert ran.exists() == runs
+  assert lines == [] if runs else len(lines) == 1 and 'is no config of the checkout' in lines[0]
 
 
 @pytest.fixture
@@ -65,7 +89,77 @@ def test_a_digest_that_is_not_its_commits_is_a_finding(tmp_path):
   assert not [line for line in right.problems if 'code_sha256' in line]
   assert any('code_sha256 is 0000000000000000...' in line for line in wrong.problems)
   assert 'no such commit' in tape_of(tmp_path / 'unknown', git_commit='1' * 40).problems[0]
-  assert 'cannot be looked at' in tape_of(tmp_path / 'none', git_commit=None).warnings[0]
+
+
+def test_code_that_nobody_can_look_at_is_a_finding(tmp_path):
+  assert 'nobody can look at it' in tape_of(tmp_path / 'none', git_commit=None).problems[0]
+  assert 'nobody can look at it' in tape_of(tmp_path / 'other', git_commit=None, code_sha256='0' * 64).problems[0]
+  known = tape_of(tmp_path / 'known', git_commit=None, code_sha256=checkout.code_sha256())
+  assert not [line for line in known.problems if 'commit' in line] and 'names no commit' in known.warnings[0]
+
+
+def test_a_digest_of_code_may_be_left_out_only_where_the_commit_wrote_none(tmp_path):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  before = tapes.read(tapes.ROOT / 'results' / 'squad_tiny_2core_epyc')[0]['git_commit']
+  assert tape_of(tmp_path / 'before', git_commit=before).problems == []
+  found = tape_of(tmp_path / 'since', git_commit=checkout.git('rev-parse', 'HEAD')).problems
+  assert len(found) == 1 and 'code_sha256 is missing, and the code of its commit' in found[0]
+
+
+def test_the_code_of_a_restart_is_looked_at_too(tmp_path):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  head = checkout.git('rev-parse', 'HEAD')
+  tape = tapes.Tape(tmp_path / 'tape.jsonl')
+  for digest in (checkout.commit_sha256(head), '0' * 64):
+    tape.event('process', **{**HEADER, 'fixture': False, 'git_commit': head, 'code_sha256': digest})
+  tape.close()
+  report = review.Report()
+  recipe.add(report, tmp_path)
+  assert [line for line in report.problems if 'code_sha256 is 0000000000000000...' in line]
+
+
+@pytest.mark.parametrize('hours, told', [(0.5, 0), (2, 1)])
+def test_a_run_is_not_older_than_its_code(tmp_path, hours, told):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  head = checkout.git('rev-parse', 'HEAD')
+  committed = int(checkout.git('show', '--no-patch', '--format=%ct', head))
+  tape = tapes.Tape(tmp_path / 'tape.jsonl', now=lambda: committed - 3600 * hours)
+  tape.event('process', **{**HEADER, 'fixture': False, 'git_commit': head, 'code_sha256': checkout.commit_sha256(head)})
+  tape.close()
+  report = review.Report()
+  recipe.add(report, tmp_path)
+  found = [line for line in report.problems if 'line 1: its process starts before its commit was made' in line]
+  assert len(found) == told
+
+
+def test_what_a_tape_calls_its_commit_is_given_to_git_only_where_it_is_one(tmp_path, monkeypatch):
+  asked = []
+  monkeypatch.setattr(checkout, 'git', lambda *words: asked.append(words))
+  tape_of(tmp_path / 'run', git_commit='--output=/x', code_sha256='0' * 64)
+  assert asked == []
+
+
+def test_code_that_a_fork_changed_is_told(clone, monkeypatch):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  monkeypatch.setattr(tapes, 'ROOT', clone)
+  git = ('git', '-c', 'user.name=A. Tester', '-c', 'user.email=tester@example.org')
+
+  def commit(path):
+    (clone / path).write_text('x = 1\n')
+    subprocess.run([*git, 'add', path], cwd=clone, check=True)
+    subprocess.run([*git, 'commit', '--quiet', '--message=mine'], cwd=clone, check=True)
+    made = checkout.git('rev-parse', 'HEAD')
+    assert recipe._commit(made, checkout.commit_sha256(made), '') == ([], [])  # in the history
+    checkout.git('reset', '--hard', '--quiet', 'HEAD~1')
+    return recipe._commit(made, checkout.commit_sha256(made), '')
+
+  assert commit('references/cifar/configs/mine.py') == ([], [])
+  problems, warnings = commit('scoring/clocks.py')
+  assert problems == [] and 'changes more than configs: scoring/clocks.py; read it' in warnings[0]
 
 
 @pytest.fixture(scope='module')
@@ -111,3 +205,14 @@ def test_a_run_without_its_target_goes_on_to_the_end_of_its_schedule(runs):
     cut(events)
     del events[[e['event'] for e in events].index('run_stop'):]
   assert lines(runs, 1, and_killed) == []
+
+
+def test_embedded_data_are_those_of_the_code():
+  config = digits.get_config()
+  task = config.make_task('')
+  first = {**HEADER, **recipe.describe(config, task), 'event': 'process',
+           'command': ['--config=references/cifar/configs/digits.py']}
+  data = {'event': 'data', 'edge': 'start', 'split': 'train', 'fingerprint': task.data['train'].fingerprint}
+  assert list(recipe._task([first, data])) == []
+  found = list(recipe._task([first, {**data, 'fingerprint': '0' * 64}]))
+  assert found == ['line 2: its train data are not those that its code embeds']

@@ -248,8 +248,9 @@ def test_help_lists_the_flags():
   for module in ('train', 'score'):
     done = launch(module, '--help')
     assert done.returncode == 0 and '--workdir' in done.stdout
-  done = launch('train', f'--config={DIGITS}', '--help')
-  assert done.returncode == 0 and '--config.batch_size' in done.stdout
+  for given in ([f'--config={DIGITS}', '--help'], ['--help', '--config', DIGITS], ['-config', DIGITS, '-h']):
+    done = launch('train', *given)
+    assert done.returncode == 0 and '--config.warmup_fraction=' in done.stdout, given
 
 
 def test_score_checks_entries_and_refuses_what_is_not_there(tmp_path):

@@ -9,7 +9,6 @@ import json
 import shutil
 
 from scoring import cost, ledger
-from tests import made_sets
 
 
 def tape(run: int) -> str:
@@ -200,6 +199,11 @@ def negative_hours(root):
   path.write_text('\n'.join([lines[0], '\t'.join([cells[0], '-0.1', *cells[2:]]), *lines[2:]]) + '\n')
 
 
+H200 = {
+  **next(row for row in cost.load() if row['name'] == 'nebius_1x_h200'),
+  'instances': 8,
+  'usd_per_hour': 28.0,
+}
 RESEALED = [
   (
     'an evaluation moved back in time',
@@ -429,6 +433,51 @@ RESEALED = [
     tape(1),
     'label_smoothing is 0.1 in its config, in the ledger',
   ),
+  (
+    'target of an easier metric',
+    'resnet',
+    header('all', 'target', 'metric', value='top5_accuracy'),
+    tape(0),
+    'the target is of top5_accuracy, in its config of accuracy',
+  ),
+  (
+    'target of digits of another metric',
+    'digits',
+    header('all', 'target', 'metric', value='loss'),
+    tape(0),
+    'the target is of loss, in its config of accuracy',
+  ),
+  (
+    'runs of somebody else under an own name',
+    'digits',
+    header('all', 'submitter', 'organization', value='Mine'),
+    tape(0),
+    "organization is 'Mine', on its command line None",
+  ),
+  (
+    'machine named as another',
+    'digits',
+    header('all', 'submitter', 'hardware', value='a small one'),
+    tape(0),
+    "hardware is 'a small one', on its command line None",
+  ),
+  (
+    'division changed in all',
+    'digits',
+    header('all', 'division', value='open'),
+    tape(0),
+    "division is 'open', on its command line None",
+  ),
+  (
+    'everything after the hit cut off',
+    'digits',
+    both(
+      events(3, lambda told: told[: 1 + max(n for n, e in enumerate(told) if e['event'] == 'eval')]),
+      entries(lambda told: told[7].update(exit_status=-9)),
+    ),
+    tape(3),
+    'reached its target and has no end',
+  ),
   ('model renamed in all', 'cifar10', header('all', 'model', value='smaller'), tape(0), 'model is'),
   ('batch size changed', 'digits', header('all', 'batch_size', value=256), tape(0), 'batch_size is 256'),
   ('seed changed', 'digits', header(4, 'seed', value=77), tape(4), 'seed is 77'),
@@ -472,9 +521,96 @@ RESEALED = [
   (
     'price of other hardware',
     'cifar10',
-    events('all', lambda told: told[0].update(price={**cost.price_for(made_sets.HARDWARE, name='nebius_1x_h200')})),
+    header('all', 'price', value=H200),
     tape(0),
     'is not that of NVIDIA H100',
+  ),
+  (
+    'price of other hardware, named on the command line',
+    'cifar10',
+    both(header('all', 'price', value=H200), header('all', 'command', value=lambda c: [*c, '--price=nebius_1x_h200'])),
+    tape(0),
+    'is not that of NVIDIA H100',
+  ),
+  (
+    'price of a CPU that of a GPU, named on the command line',
+    'digits',
+    both(header('all', 'price', value=H200), header('all', 'command', value=lambda c: [*c, '--price=nebius_1x_h200'])),
+    tape(0),
+    'is not that of cpu',
+  ),
+  (
+    'another price than that named on the command line',
+    'cifar10',
+    header('all', 'command', value=lambda c: [*c, '--price=nebius_1x_h200']),
+    tape(0),
+    '--price on its command line nebius_1x_h200',
+  ),
+  (
+    'no price where the command line gives one',
+    'cifar10',
+    both(header('all', 'price', value=None), header('all', 'command', value=lambda c: [*c, '--usd_per_hour=90'])),
+    tape(0),
+    'has no price, and its command line gives one: 90',
+  ),
+  (
+    'price given on the command line, with a source of its own',
+    'cifar10',
+    both(
+      header('all', 'price', value={**cost.price_for({}, usd_per_hour=2.0), 'source': 'https://example.org'}),
+      header('all', 'command', value=lambda c: [*c, '--usd_per_hour=2']),
+    ),
+    tape(0),
+    '--usd_per_hour on its command line 2',
+  ),
+  (
+    'a run that its command line did not ask for',
+    'cifar10',
+    header(4, 'command', value=lambda c: [word.replace('--runs=5', '--runs=3') for word in c]),
+    tape(4),
+    'asked for 3 runs, and so not for this one',
+  ),
+  (
+    'runs that were not made as a set',
+    'digits',
+    header('all', 'command', value=lambda c: [word for word in c if '--runs' not in word]),
+    tape(1),
+    'asked for 1 run, and so not for this one',
+  ),
+  (
+    'a run of another set',
+    'digits',
+    header(4, 'command', value=lambda c: [word.replace('runs/digits20/', 'runs/again/') for word in c]),
+    tape(4),
+    "the folder of its set is 'again'",
+  ),
+  (
+    'a digest of code that is none',
+    'digits',
+    header('all', 'code_sha256', value=['x']),
+    tape(0),
+    'code_sha256 is no text',
+  ),
+  (
+    'steps before the first taken for done',
+    'cifar10',
+    events('all', lambda told: told[0].update(resumed={'step': 25, 'line': 1})),
+    tape(0),
+    'nothing is on the tape before it',
+  ),
+  (
+    'an exit before the end',
+    'cifar10',
+    events(0, lambda told: told.insert(-3, {**told[-1], 'status': 'preempted', 'time': told[-4]['time']})),
+    tape(0),
+    'after the exit of its process',
+  ),
+  (
+    'not known whether the code was changed',
+    'digits',
+    header('all', 'git_dirty', value=None),
+    tape(0),
+    'at no commit',
   ),
   ('price in other money', 'cifar10', header('all', 'price', 'currency', value='EUR'), tape(0), 'currency is EUR'),
   (
@@ -557,6 +693,13 @@ RESEALED = [
     entries(lambda told: told[6].update(seed=77)),
     'runs/ledger.jsonl',
     'run_003 has seed 77',
+  ),
+  (
+    'times in the ledger that no bound holds of',
+    'digits',
+    entries(lambda told: [{**e, 'time': float('nan')} for e in told]),
+    'runs/ledger.jsonl',
+    'broken',
   ),
   (
     'end in the ledger removed',

@@ -54,10 +54,12 @@ def test_only_on_demand_rows_match_but_any_can_be_named(tmp_path):
   assert cost.price_for(hardware(8), path=table(tmp_path, {'commitment': 'monthly'})) is None
 
 
-def test_name_chooses_a_row_for_any_device(tmp_path):
+def test_name_chooses_a_row_of_the_device(tmp_path):
   path = table(tmp_path, {}, {'name': 'b_4', 'devices': '4', 'usd_per_hour': '2', 'device_kind': 'Chip Y'})
-  price = cost.price_for(hardware(6), name='b_4', path=path)
+  price = cost.price_for(hardware(6, 'Chip Y'), name='b_4', path=path)
   assert (price['name'], price['instances'], price['usd_per_hour']) == ('b_4', 2, 4.0)
+  with pytest.raises(Problem, match='--price=b_4: is that of Chip Y, and this runs on Chip X'):
+    cost.price_for(hardware(6), name='b_4', path=path)
   with pytest.raises(Problem, match="'b_5'.*b_4"):
     cost.price_for(hardware(6), name='b_5', path=path)
 
