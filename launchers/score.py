@@ -1,6 +1,7 @@
 """Derives every record again, from tapes alone.
 
   python -m launchers.score --workdir=runs/digits     one run, or a set of runs made with --runs
+  python -m launchers.score --workdir=RUNS --runs_needed       how many runs a claim on the set takes
   python -m launchers.score --workdir=RUNS --submission=DIR    writes a set of runs as a submission
   python -m launchers.score --workdir=RUN --inference_tree=DIR  what launchers.infer measured, as MLPerf lays it out
   python -m launchers.score --check=DIR               reviews a submission, runs, or a tree of DAWNBench entries
@@ -17,7 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from launchers import command, recipe
-from scoring import comparison, inference, inference_package, ledger, packages, record, review
+from scoring import claims, comparison, inference, inference_package, ledger, packages, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem, counted
 
@@ -31,6 +32,8 @@ flags.DEFINE_string('check', None, 'folder to review: a submission, runs, severa
 flags.DEFINE_string('submission', None, 'folder to write, with --workdir of a set of runs: tapes, records, boards, '
                     'MLPerf package')
 flags.DEFINE_string('system', None, 'JSON file of what no tape knows of the machine, for MLPerf\'s system description')
+flags.DEFINE_bool('runs_needed', False, 'with --workdir of a set of runs: prints how many a claim takes on its success '
+                  'rate, or that another is faster; writes nothing')
 flags.DEFINE_string('inference_tree', None, 'folder to write, with --workdir of a run: its inference as an Open '
                     'division tree of MLPerf Inference v6.1')
 flags.DEFINE_string('compare', None, 'folder of a set of runs, or of a run, to compare with the one named after it')
@@ -77,6 +80,12 @@ def score_set(runs_dir: Path) -> int:
     command.fail(f"{runs_dir}: of {counted(len(found), 'run')}, {', '.join(unfinished)} did not end and "
                  f"{'counts as a failure' if len(unfinished) == 1 else 'count as failures'}")
   return command.ERROR if unfinished else 0
+
+
+def runs_needed(runs_dir: Path) -> int:
+  """Prints how many runs claims on a set take; the exit status."""
+  print(claims.table(ledger.summary(runs_dir)))
+  return 0
 
 
 def submit(runs_dir: Path) -> int:
@@ -130,7 +139,8 @@ def compare(folders: list[str]) -> int:
 
 def _misused(rest: list[str]) -> str | None:
   """What is wrong with the flags taken together, or None."""
-  for name, does in (('submission', 'the set of runs that it is made of'), ('page', 'the folder that it shows')):
+  for name, does in (('submission', 'the set of runs that it is made of'), ('page', 'the folder that it shows'),
+                     ('runs_needed', 'the set of runs that it looks at')):
     if getattr(FLAGS, name) and not FLAGS.workdir:
       return f'--{name} lacks --workdir=DIR, {does}'
   if FLAGS.watch and not FLAGS.page:
@@ -142,6 +152,9 @@ def _misused(rest: list[str]) -> str | None:
     return f'--compare={FLAGS.compare}: with what? write --compare A B'
   if not FLAGS.compare and (FLAGS.across or FLAGS.paired is not None or (FLAGS.output and not FLAGS.page)):
     return '--across, --paired and --output belong to --compare A B, --output to --page too'
+  chosen = [f'--{name}' for name in ('submission', 'page', 'runs_needed') if getattr(FLAGS, name)]
+  if len(chosen) > 1:
+    return f'{" and ".join(chosen)} are different things; give one'
   if FLAGS.watch and FLAGS.output:
     return '--watch writes nothing, and so takes no --output'
   unknown = [name for name in FLAGS.across if name not in comparison.CONDITIONS]
@@ -164,7 +177,13 @@ def main(argv: list[str], doc: str) -> int:
     return submit(workdir)
   if FLAGS.page:
     return page(workdir)
-  return score_set(workdir) if (workdir / 'ledger.jsonl').exists() else score_run(workdir)
+  a_set = (workdir / 'ledger.jsonl').exists()
+  if not a_set and FLAGS.runs_needed:
+    raise Problem(f'{workdir}: is no set of runs, which --runs_needed looks at; make one with '
+                  'launchers.train --runs=N')
+  if FLAGS.runs_needed:
+    return runs_needed(workdir)
+  return score_set(workdir) if a_set else score_run(workdir)
 
 
 if __name__ == '__main__':

@@ -17,7 +17,7 @@ PARTS = {
     'pods': (350, ('pod.py', 'roll_call.py', 'watch.py')),
     'inference': (700, ('scenarios.py', 'loadgen_log.py', 'accuracy_log.py', 'inference_package.py', 'inference.py',
                         'dawnbench_inference.py')),
-    'evidence': (450, ('statistics.py', 'two_samples.py', 'comparison.py', 'convergence.py')),
+    'evidence': (500, ('statistics.py', 'two_samples.py', 'comparison.py', 'claims.py', 'convergence.py')),
     'review': (1080, ('audit.py', 'audit_header.py', 'audit_set.py', 'mlperf_package.py', 'packages.py', 'published.py',
                      'review.py')),
 }

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from scoring import statistics, two_samples
+from scoring import claims, statistics, two_samples
 
 EXPERIMENTS = 2000
 # 95 % of 2,000 is 1,900 with a standard error of 10: 93 to 97 % is four of them to either side
@@ -101,7 +101,7 @@ def test_equal_sides_seldom_differ():
 @pytest.mark.parametrize('paired', [False, True])
 def test_as_many_runs_as_are_needed_show_the_difference_four_times_in_five(paired):
   # means 95 and 100 with a spread of 5 %; a pair's difference spreads by sqrt(2) as much
-  n = statistics.runs_needed_for_difference(5.0, *([5.0 * math.sqrt(2)] if paired else [5.0, 5.0]))
+  n = claims.runs_needed_for_difference(5.0, *([5.0 * math.sqrt(2)] if paired else [5.0, 5.0]))
   source, fast, slow = random.Random(5), normal(n, 95.0, 5.0), normal(n, 100.0, 5.0)
   shown = sum(two_samples.compare(fast(source), slow(source), paired=paired)['p'] < 0.05 for _ in range(EXPERIMENTS))
   assert 0.77 <= shown / EXPERIMENTS <= 0.85
