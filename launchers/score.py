@@ -87,12 +87,12 @@ def score_set(runs_dir: Path) -> int:
 
 def print_convergence(runs_dir: Path):
   """Prints how fast a set of runs converges beside MLPerf's reference, where its benchmark is one of MLPerf's."""
-  runs = list(ledger.tapes_of(runs_dir))
-  first = next((events[0] for _, events in runs if events), None)
+  first = next((events[0] for _, events in ledger.tapes_of(runs_dir) if events), None)
   points = mlperf_package.reference(first, FLAGS.reference_points) if first else None
   if first and first['benchmark'] in mlperf_package.BENCHMARKS:
     try:
-      print(*mlperf_package.told(mlperf_package.judge(mlperf_package.result(runs), points)), sep='\n')
+      chosen = mlperf_package.result(list(ledger.tapes_of(runs_dir)))
+      print(*mlperf_package.told(mlperf_package.judge(chosen, points)), sep='\n')
     except Problem as reason:
       print(f'convergence: {reason}')
 

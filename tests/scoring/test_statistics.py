@@ -33,6 +33,33 @@ def test_distribution_by_hand():
   assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
+def test_skewness_by_hand():
+  # deviations from 4: -3, -2, -1, 0, 6; squares sum to 50, cubes to 180: 36 / 10 ** 1.5
+  assert statistics.skewness([1.0, 2.0, 3.0, 4.0, 10.0]) == pytest.approx(36 / 10 ** 1.5)
+  assert statistics.skewness([-1.0, -2.0, -3.0, -4.0, -10.0]) == pytest.approx(-36 / 10 ** 1.5)
+  for none in ([], [1.0], [1.0, 2.0], [5.0] * 9, [0.0] * 9, [1.0] * 24 + [1.0 + 1e-15]):
+    assert statistics.skewness(none) is None and not statistics.doubtful(statistics.describe(none))
+
+
+@pytest.mark.parametrize('n, skewness, doubtful', [
+    (5, 0.99, False), (5, 1.01, True), (25, -1.01, True), (25, 0.99, False), (100, 1.99, False), (100, 2.01, True)])
+def test_how_skewed_is_too_skewed_depends_on_the_number_of_values(n, skewness, doubtful):
+  assert statistics.doubtful({'n': n, 'skewness': skewness}) == doubtful
+
+
+def test_a_table_says_what_is_too_skewed():
+  clocks = ('dawnbench', 'dawnbench_without_compile', 'mlperf', 'warm')
+  even = [{**run(i, 1.0, metric=0.9 + i % 3 / 1000), 'seconds': {c: 100.0 + i % 5 for c in clocks}} for i in range(24)]
+  assert 'skewed' not in statistics.table(statistics.summarize(even))
+  slow = {**run(24, 1.0, metric=0.5), 'seconds': {c: 200.0 for c in clocks}}  # a neighbour on the machine
+  lines = statistics.table(statistics.summarize([*even, slow])).split('\n')
+  assert lines[-1] == ('too skewed, intervals may be too short: metric -4.7, dawnbench 4.7, '
+                       'dawnbench_without_compile 4.7, mlperf 4.7, warm 4.7')
+  assert max(map(len, lines)) <= 120
+  slow['seconds']['warm'] = 102.0
+  assert statistics.table(statistics.summarize([*even, slow])).split('\n')[-1].endswith('mlperf 4.7')
+
+
 def test_confidence_widens_intervals():
   runs = [run(i, float(i + 1)) for i in range(5)] + [run(5, wall=9.0)]
   narrow, wide = (statistics.summarize(runs, confidence=c) for c in (0.5, 0.99))
@@ -108,7 +135,7 @@ def test_all_failed():
   summary = statistics.summarize([run(i, wall=5.0, metric=0.5) for i in range(3)])
   assert (summary['n'], summary['reached'], summary['success_rate']['mean']) == (3, 0, 0.0)
   assert summary['seconds']['dawnbench'] == {
-      'n': 0, 'mean': None, 'sd': None, 'median': None, 'min': None, 'max': None, 'interval': None,
+      'n': 0, 'mean': None, 'sd': None, 'median': None, 'min': None, 'max': None, 'skewness': None, 'interval': None,
       'olympic_mean': None, 'expected_seconds_to_success': None}
   assert summary['metric']['n'] == 3 and 'None' not in statistics.table(summary)
 
