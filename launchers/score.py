@@ -1,6 +1,7 @@
 """Derives every record again, from tapes alone.
 
   python -m launchers.score --workdir=runs/digits     one run, or a set of runs made with --runs
+  python -m launchers.score --workdir=RUNS --runs_needed       how many runs a claim on the set takes
   python -m launchers.score --workdir=RUNS --submission=DIR    writes a set of runs as a submission
   python -m launchers.score --workdir=RUN --inference_tree=DIR  what launchers.infer measured, as MLPerf lays it out
   python -m launchers.score --check=DIR               reviews a submission, runs, or a tree of DAWNBench entries
@@ -17,7 +18,7 @@ from pathlib import Path
 from absl import flags
 
 from launchers import command, recipe
-from scoring import comparison, inference, inference_package, ledger, packages, record, review
+from scoring import claims, comparison, inference, inference_package, ledger, mlperf_package, packages, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem, counted
 
@@ -31,6 +32,10 @@ flags.DEFINE_string('check', None, 'folder to review: a submission, runs, severa
 flags.DEFINE_string('submission', None, 'folder to write, with --workdir of a set of runs: tapes, records, boards, '
                     'MLPerf package')
 flags.DEFINE_string('system', None, 'JSON file of what no tape knows of the machine, for MLPerf\'s system description')
+flags.DEFINE_string('reference_points', None, 'JSON file of reference convergence points, in mlperf-logging\'s format, '
+                    'to judge a set of runs or a submission by; default: MLCommons\', of an installed mlperf-logging')
+flags.DEFINE_bool('runs_needed', False, 'with --workdir of a set of runs: prints how many a claim takes on its success '
+                  'rate, or that another is faster; writes nothing')
 flags.DEFINE_string('inference_tree', None, 'folder to write, with --workdir of a run: its inference as an Open '
                     'division tree of MLPerf Inference v6.1')
 flags.DEFINE_string('compare', None, 'folder of a set of runs, or of a run, to compare with the one named after it')
@@ -71,6 +76,7 @@ def score_set(runs_dir: Path) -> int:
       for told in inference.write_all(runs_dir / row['run'], author=FLAGS.author, author_email=FLAGS.author_email):
         print(told)
   print(ledger.table(ledger.summarize(runs_dir)))
+  print_convergence(runs_dir)
   print(f"records   {runs_dir / 'summary.json'} and those of each run")
   unfinished = [row['run'] for row in found if row['status'] != 'complete']
   if unfinished:
@@ -79,11 +85,29 @@ def score_set(runs_dir: Path) -> int:
   return command.ERROR if unfinished else 0
 
 
+def print_convergence(runs_dir: Path):
+  """Prints how fast a set of runs converges beside MLPerf's reference, where its benchmark is one of MLPerf's."""
+  first = next((events[0] for _, events in ledger.tapes_of(runs_dir) if events), None)
+  points = mlperf_package.reference(first, FLAGS.reference_points) if first else None
+  if first and first['benchmark'] in mlperf_package.BENCHMARKS:
+    try:
+      chosen = mlperf_package.result(list(ledger.tapes_of(runs_dir)))
+      print(*mlperf_package.told(mlperf_package.judge(chosen, points)), sep='\n')
+    except Problem as reason:
+      print(f'convergence: {reason}')
+
+
+def runs_needed(runs_dir: Path) -> int:
+  """Prints how many runs claims on a set take; the exit status."""
+  print(claims.table(ledger.summary(runs_dir)))
+  return 0
+
+
 def submit(runs_dir: Path) -> int:
   """Writes a set of runs as a submission and reviews it; the exit status."""
   directory = Path(FLAGS.submission).expanduser()
   left_out = packages.write(runs_dir, directory, author=FLAGS.author, author_email=FLAGS.author_email,
-                            system=packages.read_system(FLAGS.system))
+                            system=packages.read_system(FLAGS.system), reference_points=FLAGS.reference_points)
   for reason in left_out:
     print(f'left out: {reason}')
   return check(directory)
@@ -130,7 +154,9 @@ def compare(folders: list[str]) -> int:
 
 def _misused(rest: list[str]) -> str | None:
   """What is wrong with the flags taken together, or None."""
-  for name, does in (('submission', 'the set of runs that it is made of'), ('page', 'the folder that it shows')):
+  for name, does in (('submission', 'the set of runs that it is made of'), ('page', 'the folder that it shows'),
+                     ('runs_needed', 'the set of runs that it looks at'),
+                     ('reference_points', 'the set of runs that they judge')):
     if getattr(FLAGS, name) and not FLAGS.workdir:
       return f'--{name} lacks --workdir=DIR, {does}'
   if FLAGS.watch and not FLAGS.page:
@@ -142,6 +168,11 @@ def _misused(rest: list[str]) -> str | None:
     return f'--compare={FLAGS.compare}: with what? write --compare A B'
   if not FLAGS.compare and (FLAGS.across or FLAGS.paired is not None or (FLAGS.output and not FLAGS.page)):
     return '--across, --paired and --output belong to --compare A B, --output to --page too'
+  chosen = [f'--{name}' for name in ('submission', 'page', 'runs_needed') if getattr(FLAGS, name)]
+  if len(chosen) > 1:
+    return f'{" and ".join(chosen)} are different things; give one'
+  if FLAGS.reference_points and chosen not in ([], ['--submission']):
+    return f'--reference_points judges a set of runs, or a submission, and not with {chosen[0]}'
   if FLAGS.watch and FLAGS.output:
     return '--watch writes nothing, and so takes no --output'
   unknown = [name for name in FLAGS.across if name not in comparison.CONDITIONS]
@@ -164,7 +195,13 @@ def main(argv: list[str], doc: str) -> int:
     return submit(workdir)
   if FLAGS.page:
     return page(workdir)
-  return score_set(workdir) if (workdir / 'ledger.jsonl').exists() else score_run(workdir)
+  a_set = (workdir / 'ledger.jsonl').exists()
+  if not a_set and (FLAGS.runs_needed or FLAGS.reference_points):
+    raise Problem(f'{workdir}: is no set of runs, which --runs_needed and --reference_points look at; make one with '
+                  'launchers.train --runs=N')
+  if FLAGS.runs_needed:
+    return runs_needed(workdir)
+  return score_set(workdir) if a_set else score_run(workdir)
 
 
 if __name__ == '__main__':

@@ -6,7 +6,7 @@ rate and in the expected seconds until a success.
 """
 from pathlib import Path
 
-from scoring import clocks, ledger, record, statistics, two_samples
+from scoring import claims, clocks, ledger, record, statistics, two_samples
 from scoring import tape as tapes
 from scoring.problem import Problem
 
@@ -180,12 +180,13 @@ def verdict(made: dict, clock: str) -> str:
     what = 'differences between pairs' if made['pairing']['paired'] else 'seconds'
     return f'no difference shown: the {what} do not vary at all, as measured ones would{notes}'
   percent, interval = f"{100 * made['confidence']:g} %", found['ratio_interval']
+  needed = f"about {found['runs_needed']:,}" if found['runs_needed'] else f'more than {claims.MOST_RUNS:,}'
+  takes = f'takes {needed} runs a side, here {n}'
   faster, share = ('A', lambda r: 100 * (1 - r)) if found['ratio'] < 1 else ('B', lambda r: 100 * (1 - 1 / r))
   if found['p'] >= 1 - made['confidence']:
     bounds = f'from {interval[0]:.4f} to {interval[1]:.4f}' if interval else 'without bounds'
-    needed = f"about {found['runs_needed']:,}" if found['runs_needed'] else f'more than {statistics.MOST_RUNS:,}'
     return (f"no difference shown (p = {found['p']:.2g} by {tests[0]}; A / B {bounds}, {percent} interval); to show "
-            f"the {share(found['ratio']):.1f} % seen here takes {needed} runs a side{notes}")
+            f"the {share(found['ratio']):.1f} % seen here {takes}{notes}")
   bounds = '{:.1f} to {:.1f} %'.format(*sorted(map(share, interval))) if interval else 'without bounds: too few runs'
   effect = f"{abs(found['difference']):.4g} s a run"
   usd = made['measures'].get(f'{clock} usd')
@@ -195,7 +196,7 @@ def verdict(made: dict, clock: str) -> str:
                f", and {'cheaper' if cheaper == faster else 'DEARER'} by {abs(usd['difference']):.4g} USD")
   doubt = '' if found['rank_p'] < 1 - made['confidence'] else f", but {found['rank_p']:.2g} by {tests[1]}"
   return (f"{faster} is faster by {share(found['ratio']):.1f} % ({percent} interval {bounds}), {effect}; "
-          f"p = {found['p']:.2g} by {tests[0]}{doubt}{notes}")
+          f"p = {found['p']:.2g} by {tests[0]}{doubt}; to show as much again {takes}{notes}")
 
 
 def _caveats(made: dict, clock: str):
@@ -222,11 +223,6 @@ def _cell(value) -> str:
   return str(value) if isinstance(value, int) else f'{value:.5g}' if abs(value) < 1e5 else f'{value:.0f}'
 
 
-def _aligned(lines) -> list[str]:
-  widths = [max(map(len, column)) for column in zip(*lines)]
-  return ['  '.join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]) for line in lines]
-
-
 def text(made: dict) -> str:
   """A comparison for people: what was compared, the two sides, what differs between them, and the verdicts."""
   percent, lines = f"{100 * made['confidence']:g} %", []
@@ -244,7 +240,7 @@ def text(made: dict) -> str:
   lines.append(f"{'paired' if made['pairing']['paired'] else 'unpaired'}".ljust(10) + made['pairing']['why'])
   lines += [f"success   equally often: p = {made['success_p']:.2g} by Fisher's exact test", '']
   means, effects = [('', 'n A', 'mean A', 'sd A', 'expected A', 'n B', 'mean B', 'sd B', 'expected B')], [
-      ('', 'A - B', 'low', 'high', 'A / B', 'low', 'high', 'p', 'rank p')]
+      ('', 'A - B', 'low', 'high', 'A / B', 'low', 'high', 'p', 'rank p', 'needed')]
   for name, found in made['measures'].items():
     clock, _, unit = name.rpartition(' ')
     described = [side['seconds'][clock] if unit == 'seconds' else {} for side in (made['a'], made['b'])]
@@ -252,9 +248,10 @@ def text(made: dict) -> str:
         found[f'n_{s}'], found[f'mean_{s}'], found[f'sd_{s}'], d.get('expected_seconds_to_success'))))))
     effects.append((name, *map(_cell, (
         found['difference'], *(found['difference_interval'] or (None, None)), found['ratio'],
-        *(found['ratio_interval'] or (None, None)), found['p'], found['rank_p']))))
-  lines += [*_aligned(means), '', *_aligned(effects), '']
+        *(found['ratio_interval'] or (None, None)), found['p'], found['rank_p'], found['runs_needed']))))
+  lines += [*statistics.aligned(means), '', *statistics.aligned(effects), '']
   lines.append(f'low, high: {percent} interval; p by {made["pairing"]["tests"][0]}, rank p by '
                f'{made["pairing"]["tests"][1]}; expected: seconds until a success, failures included')
+  lines.append('needed: runs a side that show a difference as large as this four times in five')
   lines += [f'{clock}: {words}' for clock, words in made['verdicts'].items()]
   return '\n'.join([*lines, made['notice']])

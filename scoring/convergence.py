@@ -5,10 +5,12 @@ needs less within chance is given back on its times. The rules are in training_p
 Convergence Points") and, where those are silent, what mlperf-logging 4.1.68 does (rcp_checker/rcp_checker.py): each
 place is named below. Not built: benchmarks that drop more than one run at either end (unet3d), or count in samples.
 """
+import dataclasses
+import importlib.metadata
+import importlib.util
 import json
 import math
 import statistics as standard
-from dataclasses import dataclass
 from pathlib import Path
 
 from scoring.problem import Problem
@@ -16,7 +18,7 @@ from scoring.problem import Problem
 ALPHA = 0.05  # rcp_checker: RCP_Checker.alpha, one-sided
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Point:
   """How fast the reference converges at one batch size.
 
@@ -31,6 +33,12 @@ class Point:
   sd: float
   n: int
 
+  def __post_init__(self):
+    numbers = (self.batch_size, self.mean, self.sd, self.n)
+    if not all(type(number) in (int, float) and abs(number) <= 1e9 for number in numbers) or (
+        self.batch_size < 1 or self.mean <= 0 or self.sd < 0 or self.n < 2):
+      raise Problem(f'{numbers!r:.80} is no reference convergence point: batch size, mean, spread and number of runs')
+
   def least(self, runs: int) -> float:
     """The smallest mean of `runs` runs, fastest and slowest left out, that a one-sided t test takes for chance.
 
@@ -42,24 +50,63 @@ class Point:
 
 
 def point(batch_size: int, epochs) -> Point:
-  """The reference convergence point of reference runs that took `epochs` each; rules ask for twice a submission's."""
+  """The point of reference runs that took `epochs` each, twice a submission's by the rules; to 9 digits after it."""
   epochs = sorted(epochs)
   if len(epochs) < 4:
     raise Problem(f'batch size {batch_size}: a reference convergence point needs at least 4 runs, not {len(epochs)}')
-  return Point(batch_size, standard.fmean(epochs[1:-1]), standard.pstdev(epochs), len(epochs) - 2)
+  return Point(batch_size, round(standard.fmean(epochs[1:-1]), 9), round(standard.pstdev(epochs), 9), len(epochs) - 2)
 
 
-def load(path) -> list[Point]:
-  """The points of a file in mlperf-logging's format (rcps_resnet.json), by batch size; raises Problem without any."""
+def load(path, benchmark: str) -> list[Point]:
+  """The points of a benchmark in a file of mlperf-logging's format (rcps_resnet.json), by batch size.
+
+  Raises:
+    Problem: there is none, a batch size comes twice, or the file is of another benchmark.
+  """
   try:
-    rows = json.loads(Path(path).read_text(encoding='utf-8')).values()
+    rows = list(json.loads(Path(path).read_text(encoding='utf-8')).values())
+    other = {str(row['Benchmark']) for row in rows} - {benchmark}
     found = sorted((point(row['BS'], row['Epochs to converge']) for row in rows), key=lambda p: p.batch_size)
+  except Problem as problem:
+    raise Problem(f'{path}: {problem}') from None
   except OSError as error:
     raise Problem(f'{path}: cannot read the reference convergence points ({error.strerror})') from None
-  except (ValueError, TypeError, KeyError, AttributeError):
-    raise Problem(f'{path}: not a file of reference convergence points; each needs BS and Epochs to converge') from None
-  if not found:
-    raise Problem(f'{path}: holds no reference convergence point')
+  except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+    raise Problem(f'{path}: not a file of reference convergence points; each needs Benchmark, BS and Epochs to '
+                  'converge') from None
+  if other or not found:
+    raise Problem(f'{path}: holds no reference convergence point' + (
+        f' of {benchmark} alone, but of {", ".join(sorted(other))}' if other else ''))
+  if len({p.batch_size for p in found}) < len(found):
+    raise Problem(f'{path}: holds two reference convergence points of one batch size; leave one')
+  return found
+
+
+def reference(path, benchmark: str, ruleset: str) -> dict | None:
+  """Points to judge by, as a submission keeps them: JSON-able `source` and `points`.
+
+  Without a path they are MLCommons' own, of an installed mlperf-logging; None where it, or they, are not there.
+  """
+  if path:
+    source, file = Path(path).name, path
+  else:
+    spec = importlib.util.find_spec('mlperf_logging')
+    if not spec or not spec.origin:
+      return None
+    file = Path(spec.origin).parent / 'rcp_checker' / f'training_{ruleset}' / f'rcps_{benchmark}.json'
+    source = f'mlperf-logging {importlib.metadata.version("mlperf-logging")}, training_{ruleset}/{file.name}'
+  return {'source': source, 'points': [dataclasses.asdict(point) for point in load(file, benchmark)]}
+
+
+def points_of(given: dict) -> list[Point]:
+  """The points that a submission keeps; raises Problem where they are none."""
+  try:
+    found = [Point(**row) for row in given['points']]
+    if set(given) != {'source', 'points'} or not isinstance(given['source'], str) or not found or (
+        len({p.batch_size for p in found}) < len(found)):
+      raise ValueError
+  except (ValueError, TypeError, KeyError):
+    raise Problem('must be null, or the source and points as launchers.score --submission writes them') from None
   return found
 
 

@@ -3,14 +3,16 @@
 Layout, number of runs and the fields of a system description are those of mlcommons/policies (submission_rules.adoc)
 and of mlperf-logging 4.1.68 (package_checker, system_desc_checker). ResNet's last round was 4.0: nothing can be
 submitted any more, and every file says that it is no official result. The checker exits with 0 whatever it finds; its
-verdict is the line that ends in SUCCESS.
+verdict is the line that ends in SUCCESS. The closed division is judged by reference convergence points; the
+`scaling.json` that the checker writes beside the logs is the review's to add, and so no package has one.
 """
 import json
+import math
 import re
 import shlex
 import statistics as standard
 
-from scoring import audit_header, clocks, mlperf, record, statistics
+from scoring import audit_header, clocks, convergence, mlperf, record, statistics
 from scoring.problem import Problem
 
 RULESET = '4.0.0'
@@ -90,24 +92,112 @@ def system(first: dict, given: dict) -> dict:
   return {**described, 'sw_notes': ' '.join(filter(None, (*notes, record.NOTICE)))}
 
 
-def files(runs: list, given: dict) -> dict[str, str]:
-  """Path -> text of the package of some runs, (name, events) each, in order.
+def _unjudged(first: dict) -> str | None:
+  """Why MLPerf has no reference convergence points for some runs; None where it has."""
+  if first['benchmark'] in BENCHMARKS and first['division'] == 'closed':
+    return None
+  return (f'only runs of {", ".join(BENCHMARKS)} in the closed division are judged by reference convergence points, '
+          f'and these are {first["benchmark"]} in the {first["division"]} division')
 
-  Args:
-    given: fields of the system description that the submitter gave.
+
+def reference(first: dict, path: str | None = None) -> dict | None:
+  """The points that some runs are judged by, of a file or MLCommons' own (convergence.reference), None without any.
 
   Raises:
-    Problem: why there is no such package of these runs.
+    Problem: `path` is no file of them, or MLPerf has none for these runs.
   """
+  reason = _unjudged(first)
+  if reason and path:
+    raise Problem(f'--reference_points={path}: {reason}; leave it out')
+  return None if reason else convergence.reference(path, BENCHMARKS[first['benchmark']][0], RULESET)
+
+
+def check_points(first: dict, given: dict | None):
+  """Raises Problem where the points that a submission keeps are none, or MLPerf has none for its runs."""
+  if given is not None:
+    if reason := _unjudged(first):
+      raise Problem(f'must be null: {reason}')
+    convergence.points_of(given)
+
+
+def result(runs: list) -> list:
+  """The runs that a result of MLPerf's benchmark is made of; raises Problem where they make none."""
   first = next(events[0] for _, events in runs if events)
   if first['benchmark'] not in BENCHMARKS:
     raise Problem(f'MLPerf Training has no benchmark {first["benchmark"]}: only {", ".join(BENCHMARKS)} is packed')
   benchmark, count = BENCHMARKS[first['benchmark']]
   if len(runs) < count:
     raise Problem(f'a result of {benchmark} is {count} runs, and these are {len(runs)}')
+  return window(runs, count)
+
+
+def judge(chosen: list, given: dict | None) -> dict | None:
+  """How fast the runs of a result converge beside the reference; None in the open division, which is not judged.
+
+  Args:
+    chosen: of `result`.
+    given: points, of `reference`.
+
+  Returns:
+    That of `convergence.normalize`, with `epochs` of each run, None where it failed, rounded as rcp_checker does,
+    `batch_size`, and `minutes`, the score before the factor.
+
+  Raises:
+    Problem: there are no points.
+  """
+  first = next(events[0] for _, events in chosen if events)
+  if first['division'] != 'closed':
+    return None
+  if given is None:
+    raise Problem("the closed division is judged by reference convergence points: pip install -e '.[mlperf]' brings "
+                  "MLCommons' own, --reference_points=FILE names others")
+  hits = [clocks.reached(events) if events else None for _, events in chosen]
+  epochs = [round(hit['epoch'], 3) if hit else None for hit in hits]
+  times = [clocks.seconds(events, clocks.MLPERF) for (_, events), hit in zip(chosen, hits) if hit]
+  made = convergence.normalize([math.inf if epoch is None else epoch for epoch in epochs], first['batch_size'],
+                               convergence.points_of(given))
+  return {**made, 'epochs': epochs, 'batch_size': first['batch_size'], 'source': given['source'],
+          'minutes': statistics.olympic_mean(times, len(epochs) - len(times)) / 60}
+
+
+HOW = {'found': '', 'interpolated': ', interpolated', 'smallest': ', at its smallest batch'}
+
+
+def told(judged: dict | None) -> list[str]:
+  """What `judge` found, as lines for people."""
+  if judged is None:
+    return ['convergence: the open division is not judged by it']
+  epochs = ', '.join('failed' if epoch is None else f'{epoch:g}' for epoch in judged['epochs'])
+  lines = [f'epochs to the target: {epochs}; {judged["mean"]:.3f} on average without the fastest and the slowest']
+  at = f'at batch size {judged["batch_size"]:,}'
+  if judged['how'] == 'missing':
+    return [*lines, f'reference: none {at} or larger in {judged["source"]}: make one of twice as many runs of the '
+            'reference, and name it with --reference_points']
+  lines.append(f'reference: {judged["reference"]:.3f} {at}{HOW[judged["how"]]} ({judged["source"]}); fewer than '
+               f'{judged["least"]:.3f} are too few: {"passes" if judged["passes"] else "FAILS"}')
+  if judged['passes']:
+    lines.append(f'score: {judged["minutes"]:.3f} minutes x {judged["factor"]:.4f} = '
+                 f'{judged["minutes"] * judged["factor"]:.3f} minutes')
+  return lines
+
+
+def files(runs: list, given: dict, points: dict | None) -> dict[str, str]:
+  """Path -> text of the package of some runs, (name, events) each, in order.
+
+  Args:
+    given: fields of the system description that the submitter gave.
+    points: reference convergence points, of `reference`.
+
+  Raises:
+    Problem: why there is no such package of these runs.
+  """
+  first = next(events[0] for _, events in runs if events)
+  chosen = result(runs)
+  benchmark, judged = BENCHMARKS[first['benchmark']][0], judge(chosen, points)
+  if judged and not judged['passes']:
+    raise Problem(f'the package checker would refuse these runs of {benchmark}: {"; ".join(told(judged))}')
   described = system(first, given)
   organisation, name = slug(described['submitter']), slug(described['system_name'])
-  chosen = window(runs, count)
   home = f'{organisation}/benchmarks/{benchmark}'
   at, code = f'{home}/{name}', f'{home}/implementations/{IMPLEMENTATION}'
   made = {f'{organisation}/systems/{name}.json': json.dumps(described, indent=1) + '\n'}
@@ -120,7 +210,7 @@ def files(runs: list, given: dict) -> dict[str, str]:
           {'notice': record.NOTICE, 'implementation': IMPLEMENTATION, 'git_commit': first['git_commit'],
            'config': audit_header.parse_config(first['config']), 'hyperparameters': first['hyperparameters']},
           indent=1) + '\n',
-      f'{at}/README.md': _readme(chosen, runs, benchmark),
+      f'{at}/README.md': _readme(chosen, runs, benchmark, judged),
       f'{at}/setup.sh': script + _setup(first),
       f'{at}/init_datasets.sh': script + 'references/resnet_imagenet/download_dataset.sh "$@"\n'
                                          'references/resnet_imagenet/verify_dataset.sh\n',
@@ -133,7 +223,7 @@ def _implementation(first: dict) -> str:
           'this package was made in: `references/resnet_imagenet`, `training`, `input_pipelines`, `scoring`.\n')
 
 
-def _readme(chosen: list, runs: list, benchmark: str) -> str:
+def _readme(chosen: list, runs: list, benchmark: str, judged: dict | None) -> str:
   first = next(events[0] for _, events in chosen if events)
   made_up = '**A fixture: these runs were made up to test the packaging; nothing was trained.**\n\n'
   lines = [f'| `result_{n}.txt` | `{name}` | {events[0]["seed"] if events else "failed"} |'
@@ -142,6 +232,7 @@ def _readme(chosen: list, runs: list, benchmark: str) -> str:
           f'{made_up if first.get("fixture") else ""}'
           'Of more runs the consecutive ones with the median score are taken (training_rules.adoc, "Scoring").\n\n'
           '| log | run | seed |\n|---|---|---|\n' + '\n'.join(lines) + '\n\n'
+          + ''.join(f'- {line}\n' for line in told(judged)) + '\n'
           f'`setup.sh`, `init_datasets.sh` and `run_and_time.sh` begin in a checkout of commit '
           f'`{first["git_commit"]}`.\n')
 

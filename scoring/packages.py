@@ -23,7 +23,7 @@ from scoring.problem import Problem, counted
 FORMAT = 1
 MEASURED = 'inference/*/dawnbench'  # where launchers.infer leaves, in a run, what an entry is made of
 REVIEW = 'Review it with Daybreak: `python -m launchers.score --check=DIR`.\n'
-SAID = {'author': str, 'author_email': str, 'system': dict}
+SAID = {'author': str, 'author_email': str, 'system': dict, 'reference_points': (dict, type(None))}
 
 
 def raw(runs_dir: Path) -> list[str]:
@@ -52,11 +52,29 @@ def _read(runs_dir: Path) -> list[tuple[str, list]]:
   return [(run.name, tapes.read(run) if (run / 'tape.jsonl').is_file() else []) for run in audit_set.runs_of(runs_dir)]
 
 
-def check_system(runs_dir: Path, system: dict):
-  """Raises Problem where what the submitter says of the machine is no such field, or not what the tapes say."""
-  first = next((events[0] for _, events in _read(runs_dir) if events), None)
-  if first is not None:
-    mlperf_package.check_system(first, system)
+def _first(runs_dir: Path) -> dict | None:
+  return next((events[0] for _, events in _read(runs_dir) if events), None)
+
+
+def check_said(runs_dir: Path, said: dict):
+  """Raises Problem where what the submitter says is not what its field takes, or not what the tapes say."""
+  first = _first(runs_dir)
+  for name, check in (('system', mlperf_package.check_system), ('reference_points', mlperf_package.check_points)):
+    try:
+      if first is not None:
+        check(first, said[name])
+    except Problem as problem:
+      raise Problem(f'{name}: {problem}') from None
+
+
+def doubts(runs_dir: Path, said: dict) -> list[str]:
+  """Where the reference convergence points that a submission is judged by may not be MLCommons' own."""
+  if said['reference_points'] is None:
+    return []
+  own = mlperf_package.reference(_first(runs_dir))
+  if own is None:
+    return ["cannot be compared with MLCommons' own: pip install -e '.[mlperf]'"]
+  return [] if own['points'] == said['reference_points']['points'] else [f'are not those of {own["source"]}']
 
 
 def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
@@ -76,8 +94,8 @@ def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
       made[f'runs/{name}/record.json'] = json.dumps(record.record(events), indent=1, allow_nan=False) + '\n'
       made[f'runs/{name}/result_0.txt'] = mlperf.text(events)
   left_out = []
-  for make in (lambda: _dawnbench(runs, author), lambda: {
-      f'mlperf/{path}': text for path, text in mlperf_package.files(runs, said['system']).items()}):
+  package = lambda: mlperf_package.files(runs, said['system'], said['reference_points'])
+  for make in (lambda: _dawnbench(runs, author), lambda: {f'mlperf/{path}': text for path, text in package().items()}):
     try:
       made |= make()
     except Problem as reason:
@@ -165,8 +183,11 @@ def manifest(contents: dict[str, bytes]) -> str:
   return json.dumps({'notice': record.NOTICE, 'format': FORMAT, 'files': sums}, indent=1) + '\n'
 
 
-def write(runs_dir, directory, *, author: str = '', author_email: str = '', system: dict | None = None) -> list[str]:
+def write(runs_dir, directory, *, author: str = '', author_email: str = '', system: dict | None = None,
+          reference_points: str | None = None) -> list[str]:
   """Writes the submission of a set of runs, whole or not at all; what was left out of it, and why.
+
+  reference_points: file of them; None takes MLCommons' own, where mlperf-logging is installed.
 
   Raises:
     Problem: a review of the runs finds something, the directory is there already, or it cannot be written.
@@ -182,11 +203,13 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
                   'all)')
   if directory.exists():
     raise Problem(f'--submission={directory}: is there already; name a folder that is not')
-  said = {'author': author, 'author_email': author_email, 'system': system or {}}
+  first = _first(runs_dir)
+  said = {'author': author, 'author_email': author_email, 'system': system or {},
+          'reference_points': mlperf_package.reference(first, reference_points) if first else None}
   try:
-    check_system(runs_dir, said['system'])
+    check_said(runs_dir, said)
   except Problem as problem:
-    raise Problem(f'--system: {problem}') from None
+    raise Problem(f'--{problem}') from None
   made, left_out = derived(runs_dir, said)
   contents = {path: text.encode('utf-8') for path, text in made.items()}
   contents['submission.json'] = (json.dumps({'notice': record.NOTICE, **said}, indent=1) + '\n').encode('utf-8')

@@ -165,6 +165,7 @@ def package(root: Path) -> Report:
   if said is not None:
     try:
       made, _ = packages.derived(runs, said)
+      report.warnings += [f'submission.json: reference_points: {line}' for line in packages.doubts(runs, said)]
     except audit.BROKEN as error:
       report.problems.append(f'runs: nothing can be derived from them: {error}')
   expected = {*made, 'submission.json', 'manifest.json', *(f'runs/{path}' for path in packages.raw(runs))}
@@ -202,9 +203,9 @@ def _said(root: Path, runs: Path) -> tuple[dict | None, list[str]]:
     reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
     return None, [f'submission.json: cannot be read: {reason}']
   try:
-    packages.check_system(runs, said['system'])
+    packages.check_said(runs, said)
   except Problem as problem:
-    return None, [f'submission.json: system: {problem}']
+    return None, [f'submission.json: {problem}']
   except audit.BROKEN:  # of a tape, and the review of that tape says so
     pass
   return said, []

@@ -11,7 +11,6 @@ from scoring.problem import Problem
 # Values: with fewer the bootstrap covers too seldom; means of more are normal, and BCa takes time by their square.
 BOOTSTRAPPED = range(25, 1001)
 RESAMPLES = 4999
-MOST_RUNS = 100_000  # where searching for a number of runs gives up
 
 
 def binomial_interval(successes: int, n: int, confidence: float = 0.95) -> list[float]:
@@ -27,10 +26,11 @@ def bootstrap_interval(values, confidence: float = 0.95) -> list[float] | None:
   """The mean's interval for values that need not be normal: BCa (Efron 1987, JASA 82) at an expanded level.
 
   The bootstrap takes the spread as sqrt((n-1)/n) and the normal's quantile instead of Student's, and so covers too
-  seldom, below 93 % for skewed values at n = 25 (tests/scoring/test_coverage.py). Its level is raised by just that
-  (Hesterberg 2015, The American Statistician 69, on the expanded percentile interval). The seed is fixed, and the ends
-  are rounded to 6 digits after the point, so that the same values give the same interval. None for fewer than 25
-  or more than 1,000.
+  seldom. Its level is raised by just that (Hesterberg 2015, The American Statistician 69, on the expanded percentile
+  interval). Of 25 to 100 values it then covers 92.9 % and more up to a skewness of 2 (of what they are drawn from), and
+  less beyond, as little as 71 % at n = 25 where one in 20 is twice the others (benchmarks.coverage; README.md has its
+  table); `doubtful` is the sign. The seed is fixed, and the ends are rounded to 6 digits after the point, so that the
+  same values give the same interval. None for fewer than 25 or more than 1,000.
   """
   n = len(values)
   if n not in BOOTSTRAPPED:
@@ -45,10 +45,31 @@ def bootstrap_interval(values, confidence: float = 0.95) -> list[float] | None:
   return [round(float(found.low), 6), round(float(found.high), 6)]
 
 
+def skewness(values) -> float | None:
+  """The third standardised moment of a sample, by n; None for fewer than three values, or ones that do not vary."""
+  mean = standard.fmean(values) if values else 0.0
+  variance = math.fsum((value - mean) ** 2 for value in values) / max(len(values), 1)
+  if len(values) < 3 or variance <= (1e-9 * mean) ** 2:
+    return None
+  return math.fsum((value - mean) ** 3 for value in values) / len(values) / variance ** 1.5
+
+
+def doubtful(described: dict) -> bool:
+  """Whether a sample is so skewed, for as many values as it has, that intervals of 95 % may cover less than 93 %.
+
+  That is where its skewness g is above 1 and n < 25 g^2 (Cochran 1977, Sampling Techniques, chapter 2). Simulated from
+  n = 25 on, more than half of the samples of each kind that is covered less look so, and seldom half of the others;
+  fewer values show little of how skewed they are, and none a slow run that is not among them (benchmarks.coverage).
+  """
+  g = described['skewness']
+  return g is not None and abs(g) > max(1.0, math.sqrt(described['n']) / 5)
+
+
 def describe(values, confidence: float = 0.95) -> dict:
   """Sample statistics, None where values are too few; `interval` is the mean's by Student's t, for normal values.
 
-  For 25 to 1,000 values there is a `bootstrap_interval` as well.
+  Of skewed ones it holds the mean less often than it promises (`doubtful`). For 25 to 1,000 values there is a
+  `bootstrap_interval` as well.
   """
   values, interval, sd = list(values), None, None
   if len(values) >= 2:
@@ -59,7 +80,7 @@ def describe(values, confidence: float = 0.95) -> dict:
   resampled = bootstrap_interval(values, confidence)
   return {'n': len(values), 'mean': standard.fmean(values) if values else None, 'sd': sd,
           'median': standard.median(values) if values else None, 'min': min(values, default=None),
-          'max': max(values, default=None), 'interval': interval,
+          'max': max(values, default=None), 'skewness': skewness(values), 'interval': interval,
           **({'bootstrap_interval': resampled} if resampled else {})}
 
 
@@ -83,75 +104,6 @@ def expected_seconds(succeeded, failed) -> float | None:
     return None
   # (1-p)/p mean(T_fail) is the sum of failed time divided by the number of successes.
   return standard.fmean(succeeded) + math.fsum(failed) / len(succeeded)
-
-
-def runs_needed_for_rate(rate: float, *, half_width: float | None = None, lower: float | None = None,
-                         confidence: float = 0.95) -> int | None:
-  """How many runs a claim on a success rate takes, if the share `rate` of them, rounded down, reaches the target.
-
-  Args:
-    rate: the share expected to succeed, from 0 to 1.
-    half_width: the exact interval is to be no longer than twice this; or
-    lower: its lower end is to be at least this.
-    confidence: of that interval, between 0 and 1.
-
-  Returns:
-    The smallest such number, of which one more can be too few again, since successes are whole; None above 100,000.
-
-  Raises:
-    Problem: not exactly one claim is given, or one that no number of runs can support.
-  """
-  if (half_width is None) == (lower is None) or not 0 <= rate <= 1:
-    raise Problem(f'a claim on a success rate of {rate}: needs a rate from 0 to 1 and one of half_width and lower')
-  if (lower is not None and not 0 <= lower < rate) or (half_width is not None and not 0 < half_width < 1):
-    raise Problem(f'a success rate of {rate} cannot support the claim half_width={half_width}, lower={lower}; the '
-                  'lower end must lie below the rate, and half_width between 0 and 1')
-  for n in range(1, MOST_RUNS + 1):
-    low, high = binomial_interval(math.floor(rate * n + 1e-9), n, confidence)
-    if low >= lower if lower is not None else high - low <= 2 * half_width:
-      return n
-  return None
-
-
-def runs_needed_for_difference(effect: float, sd: float, other_sd: float | None = None, *, power: float = 0.8,
-                               confidence: float = 0.95) -> int | None:
-  """How many runs a side it takes to show a difference of two means by a two-sided t test, for normal values.
-
-  The power is that of the noncentral t (Cohen 1988, Statistical Power Analysis, chapter 2).
-
-  Args:
-    effect: the difference to show: 0.05 for 5 % of the mean, where the spreads are shares of the mean too.
-    sd: standard deviation of one side; of the differences, where runs are paired.
-    other_sd: of the other side; None for paired runs.
-    power: the chance to show it, between 0 and 1.
-    confidence: 1 minus the significance level.
-
-  Returns:
-    Runs a side, at least 2; None above 100,000.
-
-  Raises:
-    Problem: the effect is zero, or a spread or chance is out of range.
-  """
-  spread = sd if other_sd is None else math.sqrt(sd ** 2 + other_sd ** 2)
-  if not effect or spread <= 0 or not 0 < power < 1 or not 0 < confidence < 1:
-    raise Problem(f'effect={effect}, sd={sd}, other_sd={other_sd}, power={power}, confidence={confidence}: the effect '
-                  'must not be 0, the spread be positive, the others between 0 and 1')
-  from scipy.special import nctdtr, stdtrit
-
-  def shown(n):
-    freedom, shift = (n - 1) * (1 if other_sd is None else 2), abs(effect) / spread * math.sqrt(n)
-    # the chance to be significant in the wrong direction is left out: where power is of use, it is nil
-    return 1 - nctdtr(freedom, shift, stdtrit(freedom, (1 + confidence) / 2)) >= power
-
-  below, enough = 1, 2
-  while not shown(enough):  # the power grows with n: double, then bisect
-    below, enough = enough, 2 * enough
-    if below > MOST_RUNS:
-      return None
-  while enough - below > 1:
-    middle = (below + enough) // 2
-    below, enough = (below, middle) if shown(middle) else (middle, enough)
-  return enough
 
 
 def check(runs):
@@ -202,20 +154,32 @@ def summarize(runs, *, confidence: float = 0.95) -> dict:
           'seconds': seconds}
 
 
+def aligned(lines) -> list[str]:
+  """Rows of cells as lines of text: the first column to the left, the others to the right."""
+  widths = [max(map(len, column)) for column in zip(*lines)]
+  return ['  '.join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]) for line in lines]
+
+
+def success(summary) -> str:
+  """How many runs of a summary reached the target, with the interval of their share, as one line."""
+  low, high = summary['success_rate']['interval']
+  return (f'{summary["reached"]} of {summary["n"]} runs reached the target: '
+          f'{100 * summary["success_rate"]["mean"]:.1f} % ({100 * summary["confidence"]:g} % interval '
+          f'{100 * low:.1f} to {100 * high:.1f} %)')
+
+
 def table(summary) -> str:
   """A summary as aligned ASCII text: one line on success, then one for the metric and for each clock's seconds."""
   def cell(value):
     return '-' if value is None else str(value) if isinstance(value, int) else f'{value:.{0 if value >= 1e4 else 4}f}'
 
-  percent, rate = f'{100 * summary["confidence"]:g} %', summary['success_rate']
-  low, high = rate['interval']
-  first = (f'{summary["reached"]} of {summary["n"]} runs reached the target: {100 * rate["mean"]:.1f} % '
-           f'({percent} interval {100 * low:.1f} to {100 * high:.1f} %)')
+  percent = f'{100 * summary["confidence"]:g} %'
   last = f'low, high: {percent} interval of the mean; expected: seconds until a success, failures included'
   lines = [('', 'n', 'mean', 'sd', 'median', 'min', 'max', 'low', 'high', 'olympic', 'expected')]
-  for name, row in [('metric', summary['metric']), *((f'{c} s', row) for c, row in summary['seconds'].items())]:
+  rows = [('metric', summary['metric']), *((f'{clock} s', row) for clock, row in summary['seconds'].items())]
+  for name, row in rows:
     cells = [row[key] for key in ('n', 'mean', 'sd', 'median', 'min', 'max')] + (row['interval'] or [None, None])
     lines.append((name, *map(cell, cells + [row.get('olympic_mean'), row.get('expected_seconds_to_success')])))
-  widths = [max(map(len, column)) for column in zip(*lines)]
-  body = ['  '.join([line[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(line[1:], widths[1:]))]) for line in lines]
-  return '\n'.join([first, *body, last])
+  skewed = [f'{name.removesuffix(" s")} {row["skewness"]:.1f}' for name, row in rows if doubtful(row)]
+  doubt = [f'too skewed, intervals may be too short: {", ".join(skewed)}'] if skewed else []
+  return '\n'.join([success(summary), *aligned(lines), last, *doubt])

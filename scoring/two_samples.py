@@ -7,7 +7,7 @@ Mathematical Statistics 18).
 import math
 import statistics as standard
 
-from scoring import statistics
+from scoring import claims
 
 TESTS = {True: ['paired t', "Wilcoxon's signed ranks"], False: ["Welch's t", "Mann and Whitney's U"]}
 
@@ -66,7 +66,7 @@ def compare(a, b, *, paired: bool, confidence: float = 0.95) -> dict:
   if found['ratio'] is not None:
     found['ratio_interval'] = _ratio_interval(a, b, paired, freedom, confidence)
   if found['difference']:
-    found['runs_needed'] = statistics.runs_needed_for_difference(found['difference'], *spreads, confidence=confidence)
+    found['runs_needed'] = claims.runs_needed_for_difference(found['difference'], *spreads, confidence=confidence)
   return found
 
 

@@ -58,7 +58,8 @@ def test_unpaired_by_hand(sets):
   # 18/28 is 35.7 % less; the interval's ends are 1 - 0.713174 and 1 - 0.576768
   assert made['verdicts']['dawnbench'].startswith(
       "A is faster by 35.7 % (95 % interval 28.7 to 42.3 %), 10 s a run, and cheaper by 0.01 USD; p = ")
-  assert "but 0.1 by Mann and Whitney's U" in made['verdicts']['dawnbench']
+  assert made['verdicts']['dawnbench'].endswith(
+      "but 0.1 by Mann and Whitney's U; to show as much again takes about 2 runs a side, here 3")
   assert made['success_p'] == 1.0 and made['a']['fixture'] and 'MLCommons' in made['notice']
   assert json.loads(json.dumps(made, allow_nan=False)) == made
 
@@ -130,8 +131,20 @@ def test_no_difference_names_the_runs_that_would_show_one(sets):
   # 19 against 19.667 s, spreads 2 and 1.5275
   needed = made['measures']['dawnbench seconds']['runs_needed']
   assert needed > 100 and 'no difference shown' in made['verdicts']['dawnbench']
-  assert f'to show the 3.4 % seen here takes about {needed} runs a side' in made['verdicts']['dawnbench']
+  assert f'to show the 3.4 % seen here takes about {needed} runs a side, here 3' in made['verdicts']['dawnbench']
   assert 'times' not in made['verdicts']['dawnbench'] and 'faster' not in made['verdicts']['dawnbench']
+
+
+def test_a_difference_shown_by_luck_says_how_many_runs_would_show_it_again(sets):
+  # 17.5 against 19 s, spreads sqrt(2/3): t = 1.5 / sqrt(2 (2/3) / 4) = 2.598, and p = 0.041 with 6 degrees of freedom,
+  # whose 97.5 % quantile is 2.447: a difference of that size is found in little more than half of all attempts
+  made = comparison.compare(*sets([9.5, 10.5, 11.5, 10.5], [11.0, 12.0, 13.0, 12.0], first_seed=9))
+  found = made['measures']['dawnbench seconds']
+  assert found['p'] == pytest.approx(0.0408, abs=1e-4) and 4 < found['runs_needed'] < 8
+  assert made['verdicts']['dawnbench'].endswith(
+      f'to show as much again takes about {found["runs_needed"]} runs a side, here 4')
+  lines = [line for line in comparison.text(made).splitlines() if line.startswith('dawnbench seconds')]
+  assert lines[1].split()[-1] == str(found['runs_needed'])
 
 
 def test_single_runs_and_times_that_do_not_vary_show_nothing(sets, tmp_path):

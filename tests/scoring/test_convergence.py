@@ -59,7 +59,7 @@ def test_pruning_by_hand():
 
 def test_points_are_those_of_the_official_checker(official):
   path, checker = official
-  points = convergence.load(path)
+  points = convergence.load(path, 'resnet')
   assert len(points) == len(checker.rcp_data)
   for mine, theirs in zip(points, checker.rcp_data.values()):
     assert (mine.batch_size, mine.mean, mine.sd) == (
@@ -73,7 +73,7 @@ def test_points_are_those_of_the_official_checker(official):
 def test_verdicts_are_those_of_the_official_checker(official, tmp_path, batch_size, shift):
   from mlperf_logging.rcp_checker import rcp_checker
   path, checker = official
-  points = convergence.load(path)
+  points = convergence.load(path, 'resnet')
   base = convergence.normalize([35] * 5, batch_size, points)['reference'] or 90
   epochs = [base + shift + d for d in (-1.0, -0.25, 0.0, 0.25, 1.0)]
   for n, epoch in enumerate(epochs):
@@ -88,15 +88,56 @@ def test_verdicts_are_those_of_the_official_checker(official, tmp_path, batch_si
   assert mine['passes'] == passed and mine['factor'] == pytest.approx(factor, abs=1e-4)  # they round epochs to 0.001
 
 
-@pytest.mark.parametrize('text, word', [('', 'not a file'), ('[]', 'not a file'), ('{}', 'no reference'),
-                                        ('{"a": {"BS": 1}}', 'not a file'),
-                                        ('{"a": {"BS": 8, "Epochs to converge": [1, 2, 3]}}', 'at least 4 runs')])
-def test_a_wrong_file_is_one_line(tmp_path, text, word):
+def rows(*points, benchmark='resnet'):
+  return json.dumps({f'{n}': {'Benchmark': benchmark, 'BS': size, 'Epochs to converge': epochs}
+                     for n, (size, epochs) in enumerate(points)})
+
+
+WRONG = {
+    'not a file': ['', '[]', '{"a": {"BS": 1}}', rows((8, 5)), rows((8, [1, '2', 3, 4])), rows((8, [1, None, 3, 4])),
+                   rows((8, [10 ** 400, 10 ** 400, 10 ** 400, 10 ** 400])), '[' * 100_000, rows((8, [math.nan] * 4)),
+                   rows((8, [math.inf] * 4))],
+    'no reference': ['{}', rows((8, [5, 5, 5, 5]), benchmark='bert')],
+    'of resnet alone, but of bert': [rows((8, [5, 5, 5, 5]), benchmark='bert')],
+    'at least 4 runs': [rows((8, [1, 2, 3]))],
+    'is no reference convergence point': [rows(('8', [5, 5, 5, 5])), rows((0, [5, 5, 5, 5])), rows((8, [-5] * 4)),
+                                          rows((True, [5] * 4))],
+    'two reference convergence points': [rows((8, [5, 5, 5, 5]), (8, [6, 6, 6, 6]))]}
+
+
+@pytest.mark.parametrize('word, text', [(word, text) for word, texts in WRONG.items() for text in texts])
+def test_a_wrong_file_is_one_line_that_names_it(tmp_path, word, text):
   (tmp_path / 'points.json').write_text(text)
-  with pytest.raises(Problem, match=word):
-    convergence.load(tmp_path / 'points.json')
+  with pytest.raises(Problem, match=f'points.json: .*{word}'):
+    convergence.load(tmp_path / 'points.json', 'resnet')
   with pytest.raises(Problem, match='cannot read'):
-    convergence.load(tmp_path / 'nothing.json')
+    convergence.load(tmp_path / 'nothing.json', 'resnet')
+
+
+def test_points_that_a_submission_keeps_are_those_of_the_file(official, tmp_path, monkeypatch):
+  path, _ = official
+  own = convergence.reference(None, 'resnet', '4.0.0')
+  assert own['source'].startswith('mlperf-logging 4.') and own['source'].endswith(', training_4.0.0/rcps_resnet.json')
+  assert convergence.points_of(json.loads(json.dumps(own))) == convergence.load(path, 'resnet')
+  (tmp_path / 'mine.json').write_text(path.read_text())
+  assert convergence.reference(tmp_path / 'mine.json', 'resnet', '4.0.0') == {**own, 'source': 'mine.json'}
+  monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+  assert convergence.reference(None, 'resnet', '4.0.0') is None
+
+
+@pytest.mark.parametrize('wrong', [
+    {}, [], 'x', {'source': 'x', 'points': []},
+    {'source': 1, 'points': [{'batch_size': 8, 'mean': 1, 'sd': 1, 'n': 8}]},
+    {'source': 'x', 'points': {'batch_size': 8}}, {'source': 'x', 'points': ['abc']},
+    {'source': 'x', 'points': [{'batch_size': 8, 'mean': 1.0, 'sd': 1.0}]},
+    {'source': 'x', 'points': [{'batch_size': 8, 'mean': '1', 'sd': 1.0, 'n': 8}]},
+    {'source': 'x', 'points': [{'batch_size': 8, 'mean': 10 ** 400, 'sd': 1.0, 'n': 8}]},
+    {'source': 'x', 'points': [{'batch_size': 8, 'mean': 1.0, 'sd': math.nan, 'n': 8}]},
+    {'source': 'x', 'more': 1, 'points': [{'batch_size': 8, 'mean': 1.0, 'sd': 1.0, 'n': 8}]},
+    {'source': 'x', 'points': [{'batch_size': 8, 'mean': 1.0, 'sd': 1.0, 'n': 8}] * 2}])
+def test_kept_points_that_are_none_are_refused(wrong):
+  with pytest.raises(Problem):
+    convergence.points_of(wrong)
 
 
 @pytest.mark.parametrize('epochs', [[30, 31], [30, 31, math.inf, math.inf]])

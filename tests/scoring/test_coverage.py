@@ -4,7 +4,9 @@ import random
 
 import pytest
 
-from scoring import statistics, two_samples
+from benchmarks import coverage
+from scoring import claims, statistics, two_samples
+from scoring import tape as tapes
 
 EXPERIMENTS = 2000
 # 95 % of 2,000 is 1,900 with a standard error of 10: 93 to 97 % is four of them to either side
@@ -49,6 +51,35 @@ def test_the_bootstrap_as_scipy_has_it_covers_skewed_values_too_seldom_at_25():
   def plain(values):
     return bootstrap((values,), lambda data, axis: data.mean(axis=axis), n_resamples=999, rng=0).confidence_interval
   assert covered(plain, math.exp(0.125), lognormal(25, 0.5)) < RIGHT.start
+
+
+def rows_of(table: str) -> dict[str, list[str]]:
+  """The cells of each row of a Markdown table."""
+  found = [[cell.strip() for cell in line.strip('|').split('|')] for line in table.splitlines() if line[:1] == '|']
+  return {cells[0]: cells[1:] for cells in found}
+
+
+@pytest.mark.parametrize('name, holds', [('gamma, skewness 1', True), ('lognormal, sigma 0.75', False),
+                                         ('5 % take twice as long', False)])
+def test_where_intervals_of_skewed_values_hold_as_the_readme_has_it(name, holds):
+  population, = [one for one in coverage.POPULATIONS if one[0] == name]
+  row = coverage.simulate(population, 25, EXPERIMENTS)
+  assert [row[kind] * EXPERIMENTS >= RIGHT.start for kind in ('t', 'bootstrap')] == [holds, holds]
+  assert (row['doubted'] < 0.5) == holds, 'what does not hold is doubted more often than not'
+  table = rows_of((tapes.ROOT / 'scoring' / 'README.md').read_text())
+  told = table[name][1 + table['values'][1:].index('25 values')]
+  numbers = [float(word.strip('()')) for word in told.replace('/', ' ').split()]
+  assert numbers == pytest.approx([100 * row[kind] for kind in ('t', 'bootstrap', 'doubted')], abs=1.0)
+
+
+@pytest.mark.parametrize('population', coverage.POPULATIONS, ids=lambda population: population[0])
+def test_the_simulated_populations_are_what_they_are_said_to_be(population):
+  _, mean, skewness, draw = population
+  source = random.Random(1)
+  values = [draw(source) for _ in range(200_000)]
+  assert sum(values) / len(values) == pytest.approx(mean, rel=0.01)
+  if skewness < 3.5:  # the tails of the others are too rare to be seen so soon
+    assert statistics.skewness(values) == pytest.approx(skewness, rel=0.1, abs=0.02)
 
 
 def test_the_bootstrap_is_offered_from_25_to_1000_values_and_is_the_same_each_time():
@@ -101,7 +132,7 @@ def test_equal_sides_seldom_differ():
 @pytest.mark.parametrize('paired', [False, True])
 def test_as_many_runs_as_are_needed_show_the_difference_four_times_in_five(paired):
   # means 95 and 100 with a spread of 5 %; a pair's difference spreads by sqrt(2) as much
-  n = statistics.runs_needed_for_difference(5.0, *([5.0 * math.sqrt(2)] if paired else [5.0, 5.0]))
+  n = claims.runs_needed_for_difference(5.0, *([5.0 * math.sqrt(2)] if paired else [5.0, 5.0]))
   source, fast, slow = random.Random(5), normal(n, 95.0, 5.0), normal(n, 100.0, 5.0)
   shown = sum(two_samples.compare(fast(source), slow(source), paired=paired)['p'] < 0.05 for _ in range(EXPERIMENTS))
   assert 0.77 <= shown / EXPERIMENTS <= 0.85

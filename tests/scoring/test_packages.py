@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from scoring import dawnbench, inference, ledger, mlperf_package, packages, review
+from scoring import dawnbench, inference, ledger, mlperf_package, packages, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem
 from tests import made_inference, made_sets
@@ -21,7 +21,9 @@ def sets(tmp_path_factory):
   """Made-up sets of runs by name."""
   folder = tmp_path_factory.mktemp('sets')
   return {'cifar10': made_sets.cifar10(folder / 'cifar10'), 'resnet': made_sets.resnet(folder / 'resnet'),
-          'seven': made_sets.resnet(folder / 'seven', runs=7)}
+          'seven': made_sets.resnet(folder / 'seven', runs=7),
+          'quick': made_sets.resnet(folder / 'quick', 5, '--config.eval_offset_epochs=2.0'),  # at epoch 34
+          'too quick': made_sets.resnet(folder / 'too_quick', stop_after=8)}  # at epoch 31
 
 
 def checked(organisation) -> tuple[bool, str]:
@@ -68,6 +70,165 @@ WRONG = {
 def test_mlcommons_package_checker_fails_what_is_wrong(mlperf, wrong):
   WRONG[wrong](mlperf)
   assert not checked(mlperf)[0]
+
+
+def rcp_checked(folder, *arguments) -> tuple[bool, str]:
+  """(whether MLCommons' rcp_checker passes the logs in a folder, what it printed)."""
+  done = subprocess.run(
+      [sys.executable, '-m', 'mlperf_logging.rcp_checker', str(folder), '--rcp_version', mlperf_package.RULESET,
+       '--log_output', os.devnull, *map(str, arguments)], capture_output=True, text=True)
+  said = done.stdout + done.stderr
+  assert ('RCP test PASSED' in said) != ('RCP test FAILED' in said), said
+  return 'RCP test PASSED' in said, said
+
+
+def epoch(runs) -> float:
+  """The epoch at which each of some made-up runs reaches its target, to three digits."""
+  return round(record.record(tapes.read(runs / 'run_000'))['epoch'], 3)
+
+
+def convergence_lines(package) -> list[str]:
+  """What the README of the MLPerf package in a submission says of reference convergence points."""
+  text = next(package.glob('mlperf/*/benchmarks/resnet/8*/README.md')).read_text()
+  return [line.removeprefix('- ') for line in text.splitlines() if line.startswith('- ')]
+
+
+def test_a_package_says_how_fast_it_converges_and_the_score_that_follows(sets, tmp_path):
+  packages.write(sets['resnet'], tmp_path / 'package')
+  epochs, reference, score = convergence_lines(tmp_path / 'package')
+  at = epoch(sets['resnet'])
+  assert 35 <= at < 35.05, 'whole steps'
+  assert epochs == (f'epochs to the target: {", ".join([f"{at:g}"] * 5)}; {at:.3f} on average without the fastest and '
+                    'the slowest')
+  assert reference.startswith('reference: 35.000 at batch size 1,632 (mlperf-logging 4.')
+  assert reference.endswith('are too few: passes')
+  # each look trains 10 s, looks 2 s and saves 0.5 s, the last one not: 9 * 12 + 8 * 0.5 s after 2 * 0.5 s of data, at
+  # a pace of 1, 1.01 ... 1.04 by run: 113 * 1.02 s are 1.921 minutes
+  assert score == 'score: 1.921 minutes x 1.0000 = 1.921 minutes'
+  assert review.review(tmp_path / 'package').problems == []
+
+
+def test_the_factor_is_the_one_that_mlcommons_package_checker_sets(sets, tmp_path):
+  packages.write(sets['quick'], tmp_path / 'package')
+  home = next((tmp_path / 'package' / 'mlperf').iterdir())
+  assert not list(home.rglob('scaling.json')), 'it is the review\'s to add'
+  passed, said = checked(home)
+  assert passed and 'Score should be normalized by factor of 35.0 / 34.0' in said, said
+  scaling = json.loads(next(home.rglob('scaling.json')).read_text())['scaling_factor']
+  assert scaling == pytest.approx(35 / epoch(sets['quick']))
+  assert f'score: 1.921 minutes x {scaling:.4f} = {113 * 1.02 / 60 * scaling:.3f} minutes' in convergence_lines(
+      tmp_path / 'package')
+
+
+def test_runs_that_converge_too_fast_make_no_package_as_mlcommons_checkers_have_it(sets, tmp_path):
+  left_out = packages.write(sets['too quick'], tmp_path / 'package')
+  reason, = [line for line in left_out if 'package checker' in line]
+  assert ', '.join([f'{epoch(sets["too quick"]):g}'] * 5) in reason and reason.endswith('FAILS')
+  assert not (tmp_path / 'package' / 'mlperf').exists()
+  assert reason in (tmp_path / 'package' / 'README.md').read_text()
+  assert review.review(tmp_path / 'package').problems == []
+  (tmp_path / 'logs').mkdir()
+  for n in range(5):
+    shutil.copyfile(tmp_path / 'package' / 'runs' / ledger.run_name(n) / 'result_0.txt',
+                    tmp_path / 'logs' / f'result_{n}.txt')
+  passed, said = rcp_checked(tmp_path / 'logs')
+  assert not passed, said
+  least = float(reason.split('fewer than ')[1].split()[0])
+  assert float(said.split("'Min Epochs': ")[1].strip('npfloat64.(').split(')')[0].split('}')[0]) == pytest.approx(
+      least, abs=1e-3), said
+
+
+def own_points(path, *points):
+  """A file of reference convergence points in MLCommons' format: (batch size, epochs of each run) each."""
+  path.write_text(json.dumps({f'resnet_ref_{size}': {
+      'Benchmark': 'resnet', 'BS': size, 'Hyperparams': {}, 'Epochs to converge': epochs} for size, epochs in points}))
+  return path
+
+
+def around(mean: float) -> list[float]:
+  """Epochs of ten runs with that mean, also without the ends, and a spread of 1."""
+  return [mean + d for d in (-2, -1, 0, 0, 0, 0, 0, 0, 1, 2)]
+
+
+@pytest.mark.parametrize('points, how, mean', [
+    ([(1632, 36)], '', 36), ([(2048, 36)], ', at its smallest batch', 36),
+    ([(1024, 35), (2048, 36)], ', interpolated', 35 + 608 / 1024)])
+def test_points_of_a_file_are_those_that_mlcommons_rcp_checker_reads(sets, tmp_path, points, how, mean):
+  mine = own_points(tmp_path / 'mine.json', *((size, around(epochs)) for size, epochs in points))
+  factor = mean / epoch(sets['resnet'])
+  packages.write(sets['resnet'], tmp_path / 'package', reference_points=mine)
+  _, reference, score = convergence_lines(tmp_path / 'package')
+  assert f'at batch size 1,632{how} (mine.json)' in reference and f' x {factor:.4f} = ' in score
+  passed, said = rcp_checked(next((tmp_path / 'package').glob('mlperf/*/results/*/resnet')), '--custom_rcps', mine)
+  assert passed and float(said.split(' = ')[1].split()[0]) == pytest.approx(factor), said
+  report = review.review(tmp_path / 'package')
+  assert report.problems == []
+  assert any('reference_points: are not those of mlperf-logging' in line for line in report.warnings)
+
+
+def test_a_batch_above_every_point_makes_no_package(sets, tmp_path):
+  mine = own_points(tmp_path / 'mine.json', (1024, around(36)))
+  left_out = packages.write(sets['resnet'], tmp_path / 'package', reference_points=mine)
+  assert any('reference: none at batch size 1,632 or larger in mine.json' in line for line in left_out)
+
+
+def test_without_mlperf_logging_and_a_file_there_is_no_package_that_nobody_judged(sets, tmp_path, monkeypatch):
+  packages.write(sets['resnet'], tmp_path / 'judged')
+  monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+  left_out = packages.write(sets['resnet'], tmp_path / 'package')
+  assert any("pip install -e '.[mlperf]'" in line for line in left_out)
+  assert not (tmp_path / 'package' / 'mlperf').exists() and review.review(tmp_path / 'package').problems == []
+  report = review.review(tmp_path / 'judged')
+  assert report.problems == [] and any('reference_points: cannot be compared' in line for line in report.warnings)
+
+
+@pytest.mark.parametrize('of, given, words', [
+    ('cifar10', {'source': 'x', 'points': [{'batch_size': 8, 'mean': 1.0, 'sd': 1.0, 'n': 8}]}, 'must be null'),
+    ('resnet', {'source': 'x', 'points': []}, 'must be null, or'),
+    ('resnet', {'source': 'x', 'points': [{'batch_size': 1632, 'mean': 36.0, 'sd': 1.0, 'n': '8'}]}, 'is no reference'),
+    ('resnet', {'source': 'x', 'points': [{'batch_size': 1632, 'mean': 36.0, 'sd': 1.0, 'n': 8}]}, 'README.md: line'),
+    ('resnet', 'x', 'must hold'), ('resnet', None, 'belongs to no submission')])
+def test_points_that_do_not_belong_to_a_submission_are_found(sets, tmp_path, of, given, words):
+  packages.write(sets[of], tmp_path / 'package')
+  path = tmp_path / 'package' / 'submission.json'
+  path.write_text(json.dumps({**json.loads(path.read_text()), 'reference_points': given}))
+  assert any(words in line for line in review.review(tmp_path / 'package').problems)
+
+
+def test_the_open_division_is_not_judged(sets):
+  runs = list(ledger.tapes_of(sets['too quick']))
+  for _, events in runs:
+    events[0]['division'] = 'open'
+  assert mlperf_package.reference(runs[0][1][0]) is None and mlperf_package.judge(runs, None) is None
+  made = mlperf_package.files(runs, {}, None)
+  readme, = [text for path, text in made.items() if path.endswith('/README.md') and 'implementations' not in path]
+  assert '- convergence: the open division is not judged by it\n' in readme
+  with pytest.raises(Problem, match='--reference_points=x: only .* imagenet in the open division; leave it out'):
+    mlperf_package.reference(runs[0][1][0], 'x')
+
+
+def test_points_for_runs_that_mlperf_does_not_judge_are_refused(sets, tmp_path):
+  mine = own_points(tmp_path / 'mine.json', (1024, around(36)))
+  with pytest.raises(Problem, match='mine.json: only runs of imagenet in the closed division'):
+    packages.write(sets['cifar10'], tmp_path / 'package', reference_points=mine)
+  with pytest.raises(Problem, match='nothing.json: cannot read'):
+    packages.write(sets['resnet'], tmp_path / 'package', reference_points=tmp_path / 'nothing.json')
+  assert [path.name for path in tmp_path.iterdir()] == ['mine.json']
+
+
+def test_the_command_judges_a_set_of_runs(sets, tmp_path):
+  for name, words in (('quick', f' x {35 / epoch(sets["quick"]):.4f} = '), ('too quick', 'FAILS')):
+    shutil.copytree(sets[name], tmp_path / name)
+    done = score(f'--workdir={tmp_path / name}')
+    assert done.returncode == 0 and words in done.stdout and 'epochs to the target: 3' in done.stdout, done.stdout
+  mine = own_points(tmp_path / 'mine.json', (1632, around(36)))
+  done = score(f'--workdir={tmp_path / "quick"}', f'--reference_points={mine}')
+  assert 'reference: 36.000 at batch size 1,632 (mine.json)' in done.stdout and 'FAILS' in done.stdout
+  done = score(f'--workdir={tmp_path / "quick"}', f'--submission={tmp_path / "package"}', f'--reference_points={mine}')
+  assert done.returncode == 0 and 'left out: the package checker would refuse' in done.stdout
+  mine.write_text('[]')
+  done = score(f'--workdir={tmp_path / "quick"}', f'--reference_points={mine}')
+  assert done.returncode == 1 and done.stderr.count('\n') == 1 and 'not a file of reference convergence' in done.stderr
 
 
 def test_the_package_says_that_it_is_no_official_result_and_a_fixture(mlperf):
@@ -275,6 +436,10 @@ def test_the_command_writes_and_checks_a_submission(tmp_path):
     ([f'--workdir={DIGITS}', '--submission=x', '--system=nothing.json'],
      '--system=nothing.json: cannot be read (No such file or directory); name'),
     (['--submission=x'], '--submission lacks --workdir'), (['--page'], '--page lacks --workdir'),
+    (['--reference_points=x'], '--reference_points lacks --workdir'),
+    (['--workdir=x', '--page', '--reference_points=x'], 'and not with --page'),
+    (['--workdir=x', '--page', '--submission=y'], '--submission and --page are different things'),
+    (['--workdir=results/squad_tiny_2core_epyc', '--reference_points=x'], 'is no set of runs'),
     (['--watch'], '--watch lacks --page, and --workdir'), (['--watch', '--workdir=x'], '--watch lacks --page'),
     (['--check=results', '--submission=x'], '--submission lacks --workdir')])
 def test_wrong_flags_are_told_in_one_line(arguments, words):

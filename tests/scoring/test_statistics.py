@@ -33,6 +33,33 @@ def test_distribution_by_hand():
   assert json.loads(json.dumps(summary, allow_nan=False)) == summary
 
 
+def test_skewness_by_hand():
+  # deviations from 4: -3, -2, -1, 0, 6; squares sum to 50, cubes to 180: 36 / 10 ** 1.5
+  assert statistics.skewness([1.0, 2.0, 3.0, 4.0, 10.0]) == pytest.approx(36 / 10 ** 1.5)
+  assert statistics.skewness([-1.0, -2.0, -3.0, -4.0, -10.0]) == pytest.approx(-36 / 10 ** 1.5)
+  for none in ([], [1.0], [1.0, 2.0], [5.0] * 9, [0.0] * 9, [1.0] * 24 + [1.0 + 1e-15]):
+    assert statistics.skewness(none) is None and not statistics.doubtful(statistics.describe(none))
+
+
+@pytest.mark.parametrize('n, skewness, doubtful', [
+    (5, 0.99, False), (5, 1.01, True), (25, -1.01, True), (25, 0.99, False), (100, 1.99, False), (100, 2.01, True)])
+def test_how_skewed_is_too_skewed_depends_on_the_number_of_values(n, skewness, doubtful):
+  assert statistics.doubtful({'n': n, 'skewness': skewness}) == doubtful
+
+
+def test_a_table_says_what_is_too_skewed():
+  clocks = ('dawnbench', 'dawnbench_without_compile', 'mlperf', 'warm')
+  even = [{**run(i, 1.0, metric=0.9 + i % 3 / 1000), 'seconds': {c: 100.0 + i % 5 for c in clocks}} for i in range(24)]
+  assert 'skewed' not in statistics.table(statistics.summarize(even))
+  slow = {**run(24, 1.0, metric=0.5), 'seconds': {c: 200.0 for c in clocks}}  # a neighbour on the machine
+  lines = statistics.table(statistics.summarize([*even, slow])).split('\n')
+  assert lines[-1] == ('too skewed, intervals may be too short: metric -4.7, dawnbench 4.7, '
+                       'dawnbench_without_compile 4.7, mlperf 4.7, warm 4.7')
+  assert max(map(len, lines)) <= 120
+  slow['seconds']['warm'] = 102.0
+  assert statistics.table(statistics.summarize([*even, slow])).split('\n')[-1].endswith('mlperf 4.7')
+
+
 def test_confidence_widens_intervals():
   runs = [run(i, float(i + 1)) for i in range(5)] + [run(5, wall=9.0)]
   narrow, wide = (statistics.summarize(runs, confidence=c) for c in (0.5, 0.99))
@@ -108,7 +135,7 @@ def test_all_failed():
   summary = statistics.summarize([run(i, wall=5.0, metric=0.5) for i in range(3)])
   assert (summary['n'], summary['reached'], summary['success_rate']['mean']) == (3, 0, 0.0)
   assert summary['seconds']['dawnbench'] == {
-      'n': 0, 'mean': None, 'sd': None, 'median': None, 'min': None, 'max': None, 'interval': None,
+      'n': 0, 'mean': None, 'sd': None, 'median': None, 'min': None, 'max': None, 'skewness': None, 'interval': None,
       'olympic_mean': None, 'expected_seconds_to_success': None}
   assert summary['metric']['n'] == 3 and 'None' not in statistics.table(summary)
 
@@ -150,41 +177,3 @@ def test_exact_interval_covers_at_least_its_confidence(p, n):
   intervals = [statistics.binomial_interval(k, n) for k in range(n + 1)]
   coverage = sum(math.comb(n, k) * p ** k * (1 - p) ** (n - k) for k, (a, b) in enumerate(intervals) if a <= p <= b)
   assert coverage >= 0.95
-
-
-@pytest.mark.parametrize('rate, claim, expected', [
-    # All of n succeed: the lower end is 0.025 ** (1/n), at least 0.9 from n = ln 0.025 / ln 0.9 = 35.01 on.
-    (1.0, {'lower': 0.9}, 36), (1.0, {'lower': 0.9, 'confidence': 0.9}, 29),  # ln 0.05 / ln 0.9 = 28.43
-    (0.0, {'half_width': 0.05}, 36),  # none succeeds: the upper end is 1 - 0.025 ** (1/n), by the same token
-    (0.5, {'half_width': 0.1}, 104), (0.9999, {'lower': 0.99989}, None)])
-def test_runs_needed_for_a_success_rate(rate, claim, expected):
-  found = statistics.runs_needed_for_rate(rate, **claim)
-  assert found == expected
-  if expected:
-    for n, holds in ((found, True), (found - 1, False)):
-      low, high = statistics.binomial_interval(math.floor(rate * n), n, claim.get('confidence', 0.95))
-      assert (low >= claim['lower'] if 'lower' in claim else high - low <= 2 * claim['half_width']) == holds
-
-
-@pytest.mark.parametrize('effect, sds, power, expected', [
-    # Cohen's table 2.4.1: two sided, 5 %; d = 0.2, 0.5, 0.8 take 393, 64 and 26 runs a side for a power of 0.8, and
-    # d = 0.5 takes 85 for 0.9 (394 by the noncentral t itself, as G*Power has it).
-    (0.2, (1.0, 1.0), 0.8, 394), (0.5, (1.0, 1.0), 0.8, 64), (-0.8, (1.0, 1.0), 0.8, 26), (0.5, (1.0, 1.0), 0.9, 86),
-    (0.05, (0.1, 0.1), 0.8, 64),   # a difference of 5 % where times spread by 10 %
-    (math.sqrt(50) / 2, (6.0, 8.0), 0.8, 64),  # the mean variance is (36 + 64) / 2 = 50, so that d = 0.5
-    (0.5, (1.0,), 0.8, 34),        # pairs, G*Power
-    (50.0, (1.0, 1.0), 0.8, 2), (1e6, (1.0,), 0.8, 2), (1e-5, (1.0, 1.0), 0.8, None)])
-def test_runs_needed_for_a_difference(effect, sds, power, expected):
-  assert statistics.runs_needed_for_difference(effect, *sds, power=power) == expected
-
-
-@pytest.mark.parametrize('wrong', [
-    lambda: statistics.runs_needed_for_rate(0.9), lambda: statistics.runs_needed_for_rate(0.9, lower=0.95),
-    lambda: statistics.runs_needed_for_rate(0.9, lower=0.8, half_width=0.1),
-    lambda: statistics.runs_needed_for_rate(1.5, lower=0.8), lambda: statistics.runs_needed_for_rate(0.9, half_width=0),
-    lambda: statistics.runs_needed_for_difference(0.0, 1.0, 1.0),
-    lambda: statistics.runs_needed_for_difference(0.1, 0.0), lambda: statistics.runs_needed_for_difference(0.1, -1.0),
-    lambda: statistics.runs_needed_for_difference(0.1, 1.0, power=1.0)])
-def test_claims_that_cannot_be_are_refused(wrong):
-  with pytest.raises(Problem, match='must|needs|cannot'):
-    wrong()
