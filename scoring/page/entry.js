@@ -100,7 +100,7 @@ function runsTable({detail, goal, place}, clock) {
     const hit = run.hits[place], at = run.points[hit ?? run.points.length - 1];
     return tableRow([run.run, run.seed, statusText(run.status), at && metric(goal.metric, at[afterClocks() + place]),
       hit == null ? 'not reached' : seconds(at[1 + clock.index]), run.restarts,
-      run.cold == null ? none : run.cold ? 'cold' : 'from a cache', String(run.parameters_sha256 ?? none).slice(0, 16)]);
+      run.cold == null ? none : run.cold ? 'cold' : 'from a cache', `${run.parameters_sha256 ?? none}`.slice(0, 16)]);
   });
   return h('details', {open: body.length <= MOST_BARS},
     h('summary', {}, body.length === 1 ? 'The run' : `All ${body.length} runs`), plainTable(head, body));

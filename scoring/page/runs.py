@@ -27,23 +27,24 @@ def clock_table(events, spans, moments) -> list[list]:
   """
   stops = [span.stop for span in spans]
   evaluations = {span.stop: span.seconds for span in spans if span.name == 'eval'}
-  begins = {name: next((e['time'] for e in events if e['event'] == name), None)
-            for name in {clock.begin for clock in clocks.CLOCKS}}
-  lengths = {name: [0.0 if begin is None else max(0.0, span.stop - max(span.start, begin)) for span in spans]
-             for name, begin in begins.items()}
-  kinds = {(span.name, span.was): span for span in spans}
-  columns = []
+  kinds = [(span.name, span.was) for span in spans]
+  of_kind, lengths, columns = dict(zip(kinds, spans)), {}, []
   for clock in clocks.CLOCKS:
-    begin = begins[clock.begin]
-    includes = {kind: clock.includes(span) for kind, span in kinds.items()}
-    counted = [includes[span.name, span.was] for span in spans]
-    totals = [0.0, *itertools.accumulate(map(operator.mul, lengths[clock.begin], counted))]
-    late = 0.0
-    if clock.init_limit and begin is not None:
-      late = max(0.0, begin - events[0]['time'] - clocks.UNTIMED_INIT_SECONDS[events[0].get('division', 'closed')])
+    begin = next((e['time'] for e in events if e['event'] == clock.begin), None)
+    if begin is None:
+      columns.append([None] * len(moments))
+      continue
+    if begin not in lengths:
+      lengths[begin] = [stop - (start if start > begin else begin) if stop > begin else 0.0
+                        for _, start, stop, _, _ in spans]
+    includes = {kind: clock.includes(span) for kind, span in of_kind.items()}
+    counted = [includes[kind] for kind in kinds]
+    totals = [0.0, *itertools.accumulate(map(operator.mul, lengths[begin], counted))]
+    late = max(0.0, begin - events[0]['time'] - clocks.UNTIMED_INIT_SECONDS[events[0].get('division', 'closed')]
+               ) if clock.init_limit else 0.0
     column = []
     for time, final in moments:
-      if begin is None or begin > time:
+      if begin > time:
         column.append(None)
         continue
       place = bisect.bisect_right(stops, time)
