@@ -147,16 +147,18 @@ def test_a_pipe_is_not_waited_for(name, tmp_path):
   path.parent.mkdir(parents=True, exist_ok=True)
   path.unlink(missing_ok=True)
   os.mkfifo(path)
+  before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail('hangs'))
   signal.alarm(20)
   try:
     collection = collect.Collection(tmp_path)
     collection.refresh()
   finally:
     signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
   assert 'healthy' in collection.rows and len(collection.problems) == 1
 
 
-@pytest.mark.parametrize('path', REAL[::4] + REAL[-2:], ids=lambda path: str(path.parent.relative_to(RESULTS)))
+@pytest.mark.parametrize('path', [*REAL[::4], REAL[-1]], ids=lambda path: str(path.parent.relative_to(RESULTS)))
 def test_no_run_is_refused_because_it_goes_on(path):
   events = tapes.read(path)
   assert [runs.digest('run', events[:n])['refused'] for n in range(1, len(events) + 1)] == [[]] * len(events)
