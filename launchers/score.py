@@ -123,7 +123,7 @@ def page(root: Path) -> int:
   index, collection = site.write(root, output)
   print(f'page      {index} shows {counted(len(collection.rows), "entry", "entries")}; open it in a browser')
   for problem in collection.problems.values():
-    command.fail(problem)
+    command.fail(review.printable(problem))
   return command.ERROR if collection.problems else 0
 
 

@@ -3,6 +3,7 @@
 Nothing here trusts the tape: whatever stands in it, `findings` returns lines and never raises. What a tape cannot
 show, such as that it was made up whole, is listed in docs/submitting.md.
 """
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -29,8 +30,11 @@ def findings(events: list) -> list[str]:
   """Everything that is wrong with a tape, as far as the tape alone can tell; empty for one that is right."""
   if not events:
     return ['is empty: the run ended before it could say anything']
-  if broken := malformed(events):
-    return broken
+  return malformed(events) or unsound(events) + guarded(unended, events)
+
+
+def unsound(events: list) -> list[str]:
+  """What is wrong with a tape that is not malformed, while its run goes on too: with header, times, progress, end."""
   checks = (*audit_header.CHECKS, times, partition, clock_start, progress, evaluations, cadence, ending)
   return [line for check in checks for line in guarded(check, events)]
 
@@ -52,15 +56,20 @@ def guarded(check, *args) -> list[str]:
   return lines
 
 
+@functools.lru_cache(maxsize=256)
+def _wanted(name: str, edge: str, has_step: bool) -> tuple:
+  """(field, types) of all that an event of a name, or that edge of a span, must have."""
+  step = {'step': int} if name == 'checkpoint' and has_step else {}
+  wanted = {'file': str, 'line': int, **FIELDS.get(name, {}), **FIELDS.get(f'{name} {edge}', {}), **step}
+  return tuple((field, kind if isinstance(kind, tuple) else (kind,)) for field, kind in wanted.items())
+
+
 def fields(events) -> Iterator[str]:
   """Each event says where it was recorded, and what is read of it later, in the right types."""
   for number, event in enumerate(events, 1):
     name, edge = event['event'], event.get('edge')
-    wanted = {'file': str, 'line': int, **FIELDS.get(name, {}), **FIELDS.get(f'{name} {edge}', {})}
-    if name == 'checkpoint' and 'step' in event:
-      wanted['step'] = int
-    for field, kind in wanted.items():
-      if not isinstance(event.get(field), kind) or isinstance(event[field], bool):
+    for field, kinds in _wanted(name, str(edge), 'step' in event):
+      if type(event.get(field)) not in kinds:
         yield f'line {number}: {field} of {name} is missing or not what a tape has there'
     metrics = event.get('metrics')
     for metric, value in metrics.items() if isinstance(metrics, dict) else ():
@@ -145,24 +154,29 @@ def progress(events) -> Iterator[str]:
   first, kept = events[0], tapes.effective(events)
   total, batch = first['num_train_examples'], first['batch_size']
   lengths = {total, total - total % batch} - {0}  # of an epoch: the last part of a batch is carried over or left out
-  lines, at = {id(e): n for n, e in enumerate(events, 1)}, 0
+  lines, at = {}, 0
+
+  def where(event) -> str:
+    lines.update(() if lines else ((id(e), n) for n, e in enumerate(events, 1)))
+    return f'line {lines[id(event)]}: {event["event"]}'
+
   for event in kept:
-    name, edge, where = event['event'], event.get('edge'), f'line {lines[id(event)]}: {event["event"]}'
+    name, edge = event['event'], event.get('edge')
     if name == 'process':
       at = (event.get('resumed') or {'step': at})['step']
     if name == 'train' and edge == 'stop':
       if event['step'] <= at:
-        yield f'{where} from step {at} to {event["step"]} does not go forwards'
+        yield f'{where(event)} from step {at} to {event["step"]} does not go forwards'
       at = event['step']
     elif 'step' in event and name in ('train', 'eval', 'checkpoint', 'run_stop', 'result') and event['step'] != at:
-      yield f'{where} is at step {event["step"]}, the training before it ended at {at}'
+      yield f'{where(event)} is at step {event["step"]}, the training before it ended at {at}'
     if 'samples' in event:
       if event['samples'] != event['step'] * batch:
         right = event['step'] * batch
-        yield f'{where} has {event["samples"]} samples, but {event["step"]} steps of {batch} are {right}'
+        yield f'{where(event)} has {event["samples"]} samples, but {event["step"]} steps of {batch} are {right}'
       lengths = {n for n in lengths if abs(event['epoch'] - event['samples'] / n) <= 1e-6}
       if not lengths:
-        yield f'{where} is at epoch {event["epoch"]}, but {event["samples"]} samples of {total} are another'
+        yield f'{where(event)} is at epoch {event["epoch"]}, but {event["samples"]} samples of {total} are another'
         return
   steps = first['hyperparameters'].get('opt_learning_rate_training_steps')
   if steps is not None and at > steps:
@@ -200,11 +214,16 @@ def cadence(events) -> Iterator[str]:
       return
 
 
+def unended(events) -> Iterator[str]:
+  """A run that reached its target has an end, unless it failed."""
+  status = record.status(events)
+  if status not in ('complete', 'failed') and clocks.reached(events):
+    yield f'reached its target and has no end (status {status}), and so no digest of what it trained; resume it'
+
+
 def ending(events) -> Iterator[str]:
   """A complete run says once that it stopped, why, at the hit and not later, and what it ended with."""
-  if (status := record.status(events)) != 'complete':
-    if status != 'failed' and clocks.reached(events):
-      yield f'reached its target and has no end (status {status}), and so no digest of what it trained; resume it'
+  if record.status(events) != 'complete':
     return
   if events[-1]['event'] != 'exit':
     yield f'line {len(events)}: {events[-1]["event"]} after the exit of a run that is complete'

@@ -1,5 +1,6 @@
 """What the first line of a tape must be: whole, the same in all processes, at one with its config and command."""
 import ast
+import functools
 import math
 import re
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ PREFIX = re.compile(r'^(lars_|sgd_)?opt_(adamw_|lamb_)?')
 TARGETS = ('target_accuracy', 'target_value', 'target_f1')
 SAID = {'organization': 'unnamed', 'author': '', 'author_email': '', 'hardware': '', 'status': 'onprem',
         'division': 'closed'}  # what a command line says of who submits, and says by saying nothing
+literal = functools.lru_cache(maxsize=4096)(ast.literal_eval)  # configs are alike, line by line
 
 
 def parse_config(text: str) -> dict:
@@ -37,7 +39,7 @@ def parse_config(text: str) -> dict:
   for line in text.splitlines():
     name, equals, value = line.partition(' = ')
     try:
-      fields[name] = ast.literal_eval(value)
+      fields[name] = literal(value)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
       raise Problem(f'config: {line!r:.80} is not `name = literal`') from None
     if not equals:
@@ -170,7 +172,7 @@ def config(events) -> Iterator[str]:
 
 def _same(text: str, value) -> bool:
   try:
-    return ast.literal_eval(text.capitalize() if text in ('true', 'false', 'none') else text) == value
+    return literal(text.capitalize() if text in ('true', 'false', 'none') else text) == value
   except (ValueError, SyntaxError, MemoryError, RecursionError):
     return False
 

@@ -2,6 +2,7 @@
 import csv
 import datetime
 import difflib
+import functools
 import math
 from pathlib import Path
 
@@ -29,11 +30,16 @@ def fault(row, others) -> str | None:
 
 def load(path=TABLE) -> list[dict]:
   """The rows of a price table, `devices` and `usd_per_hour` as numbers; raises Problem, naming a row that is faulty."""
-  rows = list(csv.DictReader(Path(path).read_text(encoding='utf-8').splitlines()))
+  return list(_rows(path, Path(path).read_text(encoding='utf-8')))
+
+
+@functools.lru_cache(maxsize=4)  # a review looks the price of each tape up
+def _rows(path, text: str) -> tuple[dict, ...]:
+  rows = list(csv.DictReader(text.splitlines()))
   for number, row in enumerate(rows):
     if wrong := fault(row, rows[:number]):
       raise Problem(f'{path}, row {number + 2} ({row.get("name")}): {wrong}; correct the row')
-  return [{**row, 'devices': int(row['devices']), 'usd_per_hour': float(row['usd_per_hour'])} for row in rows]
+  return tuple({**row, 'devices': int(row['devices']), 'usd_per_hour': float(row['usd_per_hour'])} for row in rows)
 
 
 def price_for(hardware: dict, *, usd_per_hour: float | None = None, name: str | None = None, path=TABLE) -> dict | None:

@@ -77,8 +77,8 @@ def warm(cache: dict) -> bool:
 
 def status(events) -> str:
   """How the run ended: complete, failed, preempted, or interrupted, also where its last process left no word."""
-  last = max(n for n, e in enumerate(events) if e['event'] == 'process')
-  return next((e['status'] for e in reversed(events[last:]) if e['event'] == 'exit'), 'interrupted')
+  last = next((e for e in reversed(events) if e['event'] in ('exit', 'process')), {'event': 'process'})
+  return last['status'] if last['event'] == 'exit' else 'interrupted'
 
 
 def way_out(error: OSError) -> str:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from scoring.problem import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
-_decode = json.JSONDecoder(parse_constant=int).decode  # NaN and Infinity, which no tape holds, are errors
+_decode = json.JSONDecoder(parse_constant=int).raw_decode  # NaN and Infinity, which no tape holds, are errors
 
 
 class Span(NamedTuple):
@@ -76,8 +76,8 @@ def parse(text: str, where: str = 'tape', *, after: int = 0) -> list[dict]:
   events = []
   for number, line in enumerate(lines, after + 1):
     try:
-      event = _decode(line)
-      if not math.isfinite(event['time'] + 0.0) or not isinstance(event['event'], str):
+      event, end = _decode(line := line.strip())
+      if end != len(line) or not math.isfinite(event['time'] + 0.0) or not isinstance(event['event'], str):
         raise ValueError
     except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
       raise Problem(f'{where}, line {number}: not an event of a tape; restore the file from its original') from None
@@ -213,12 +213,13 @@ def effective(events) -> list[dict]:
 
   The start of the clock is never superseded: data were touched then, whatever was lost later.
   """
-  kept = []
-  for number, event in enumerate(events):
-    if event['event'] == 'process' and event.get('resumed'):
-      line = event['resumed']['line']
-      kept = [(n, e) for n, e in kept if n < line or e['event'] in ('process', 'run_start')]
-    kept.append((number, event))
+  restarts = [n for n, e in enumerate(events) if e['event'] == 'process' and e.get('resumed')]
+  if not restarts:
+    return list(events)
+  kept = list(enumerate(events))
+  for number in restarts:
+    line = events[number]['resumed']['line']
+    kept = [(n, e) for n, e in kept if not line <= n < number or e['event'] in ('process', 'run_start')]
   return [event for _, event in kept]
 
 

@@ -18,7 +18,7 @@ PARTS = {
     'inference': (700, ('scenarios.py', 'loadgen_log.py', 'accuracy_log.py', 'inference_package.py', 'inference.py',
                         'dawnbench_inference.py')),
     'evidence': (500, ('statistics.py', 'two_samples.py', 'comparison.py', 'claims.py', 'convergence.py')),
-    'review': (1300, ('audit.py', 'audit_files.py', 'audit_header.py', 'audit_set.py', 'mlperf_package.py',
+    'review': (1310, ('audit.py', 'audit_files.py', 'audit_header.py', 'audit_set.py', 'mlperf_package.py',
                      'packages.py', 'published.py', 'review.py')),
 }
 FILES = [p for room in ROOMS for p in sorted((ROOT / room).rglob('*.py'))]
@@ -47,7 +47,7 @@ def test_the_core_can_be_read_in_an_evening():
     assert sum(lines.pop(name) for name in names) <= limit, part
   # 1,500 for everything that a CIFAR-10 run needs; LARS, LAMB, sharded optimizer states and damaged checkpoints on top.
   assert sum(lines.values()) <= 1660
-  assert sum(map(code_lines, page)) <= 560
+  assert sum(map(code_lines, page)) <= 600
   scripts = [line for p in (ROOT / 'scoring' / 'page').glob('*.js') for line in p.read_text().splitlines()]
   assert len(scripts) <= 890 and max(map(len, scripts)) <= 120
 

@@ -18,8 +18,8 @@ const isTraining = board => board === 'time' || board === 'cost';
 /** DAWNBench's measure: items one after the other, as LoadGen's single stream asks them, timed. */
 const oneAtATime = row => isHistory(row) || (row.scenario === 'single_stream' && row.mode !== 'accuracy');
 
-/** Why a row has no rank although it was measured: LoadGen's verdict, or a model below the target. */
-const refused = (row, goal) => row.valid === false
+/** Why a row has no rank although it was measured: a review, LoadGen's verdict, or a model below the target. */
+const refused = (row, goal) => !!row.refused || row.valid === false
   || (row.kind === 'inference' && goal.value != null && !(goal.result >= goal.value));
 
 /** Whether a row has anything to say on a board, by whatever clock. */
@@ -27,6 +27,9 @@ function isOn(board, row) {
   if (!isTraining(board)) return oneAtATime(row) && row.goals.some(goal => BOARDS[board].value(goal) != null);
   return row.goals.some(goal => goal.seconds && (board === 'time' || goal.cost.some(one => one != null)));
 }
+
+/** Those that were refused come last, however a board is sorted. */
+const refusedLast = (a, b) => refused(a, a.goal) - refused(b, b.goal);
 
 /** The rows of a board with their goal, its place and value: best first, those without a value last. */
 function boardRows({task, board, goal: key}, clock) {
@@ -38,7 +41,7 @@ function boardRows({task, board, goal: key}, clock) {
     const failed = refused(row, goal) || (board === 'time' && !isHistory(row));  // shown, without a rank
     if (value != null || failed) found.push({...row, goal, place, clock, value});
   }
-  return found.sort((a, b) => (a.value ?? Infinity) - (b.value ?? Infinity) || 0);
+  return found.sort((a, b) => refusedLast(a, b) || (a.value ?? Infinity) - (b.value ?? Infinity) || 0);
 }
 
 /** Whether a row passes the filters. */
@@ -87,7 +90,7 @@ const COLUMNS = {
 function sortRows(rows, key, down) {
   const sort = COLUMNS[key]?.sort, missing = value => value == null || value === '';
   if (!sort) return rows;
-  return [...rows].sort((a, b) => missing(sort(a)) - missing(sort(b))
+  return [...rows].sort((a, b) => refusedLast(a, b) || missing(sort(a)) - missing(sort(b))
     || (down ? -1 : 1) * d3.ascending(sort(a), sort(b)) || 0);
 }
 

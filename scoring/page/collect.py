@@ -3,6 +3,7 @@ import os
 import time
 from pathlib import Path
 
+from scoring import audit, audit_set
 from scoring.page import entries
 from scoring.page.follow import Follower
 from scoring.problem import Problem
@@ -40,7 +41,7 @@ def name_of(folder: Path) -> str:
 class Collection:
   """What the page shows of a folder; `refresh` brings it up to date.
 
-  `rows` and `details` are by id, the path relative to the folder; `problems` says by id what could not be read.
+  `rows`, and `details` as JSON, are by id, the path relative to the folder; `problems` says by id what has no row.
   `changed` is the version, in milliseconds of Unix time and counting up, at which an id last changed.
   """
 
@@ -102,8 +103,11 @@ class Collection:
     if kind == 'set':
       return entries.training(id_, name, entries.of_set(folder, self.follower), is_set=True)
     digest = self.follower(folder / 'tape.jsonl').read()
-    # a run that has just begun has an empty tape: there is nothing to show yet
-    return entries.training(id_, name, {folder.name: digest}, is_set=False) if digest else (None, None)
+    if not digest:  # a run that has just begun has an empty tape: there is nothing to show yet
+      return None, None
+    if folder != self.root or not (folder.resolve().parent / 'ledger.jsonl').exists():  # below a ledger is a set
+      digest = {**digest, 'refused': digest['refused'] + audit.guarded(audit_set.torn_out, [digest['first']])}
+    return entries.training(id_, name, {folder.name: digest}, is_set=False)
 
   def _read(self, id_: str, signature, make) -> set[str]:
     """Makes an entry again if its files changed; the ids that changed."""
@@ -112,18 +116,26 @@ class Collection:
     self._seen[id_] = signature
     try:
       row, detail = make()
+      text = entries.checked(row, detail) if row else None
       self.problems.pop(id_, None)
-    except Problem as problem:
-      row, detail, self.problems[id_] = None, None, str(problem)
-    except OSError as error:
-      row, detail = None, None
-      self.problems[id_] = f'{id_}: cannot be read ({error.strerror}); make it readable, or leave it out'
+    except audit.BROKEN as error:
+      row, self.problems[id_] = None, _why(id_, error)
     if row is None:
       self.rows.pop(id_, None)
       self.details.pop(id_, None)
     else:
-      self.rows[id_], self.details[id_] = row, detail
+      self.rows[id_], self.details[id_] = row, text
     return {id_}
+
+
+def _why(id_: str, error: Exception) -> str:
+  """The line that says which entry cannot be shown, and why."""
+  if isinstance(error, OSError):
+    return f'{id_}: cannot be read ({error.strerror or error}); make it readable, or leave it out'
+  if isinstance(error, Problem):
+    return str(error) if id_ in str(error) else f'{id_}: {error}'
+  why = f'{type(error).__name__}: {error!s:.200}'
+  return str(Problem(f'{id_}: cannot be shown ({why}); restore it from its original, or leave it out'))
 
 
 def _stat(path: Path):

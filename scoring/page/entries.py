@@ -5,10 +5,39 @@ import re
 from pathlib import Path
 
 from scoring import clocks, dawnbench, ledger, statistics
+from scoring import tape as tapes
 from scoring.page import history, runs
 from scoring.problem import Problem
 
 CLOCKS = [clock.name for clock in clocks.CLOCKS]
+TEXTS = ('task', 'name', 'model', 'by', 'hardware', 'device', 'date', 'framework', 'scenario', 'mode', 'status')
+
+
+def to_json(value) -> str:
+  """JSON that may stand inside a script element: ASCII, without a `<`."""
+  return json.dumps(value, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c')
+
+
+def joined(texts: dict[str, str]) -> str:
+  """A JSON object of values that are JSON already."""
+  return f"{{{','.join(f'{to_json(name)}:{text}' for name, text in texts.items())}}}"
+
+
+def checked(row: dict, detail: dict) -> str:
+  """The detail of an entry as JSON, if neither it nor the row fails on the page, and takes all others with it.
+
+  Raises:
+    TypeError, ValueError, RecursionError: it is no JSON, or not what the page's scripts take.
+  """
+  nested = row
+  for _ in range(50):  # deeper than the page nests it, on whatever stack
+    nested = [nested]
+  to_json(nested)
+  texts = [(name, row[name]) for name in TEXTS if name in row]
+  for name, value in texts + [('metric', goal['metric']) for goal in row['goals'] if goal['metric'] is not None]:
+    if not isinstance(value, str):
+      raise TypeError(f'{name} is {value!r:.40}, no text')
+  return to_json(detail)
 
 
 def rounded(value, digits: int):
@@ -82,7 +111,8 @@ def _asked(command: list[str]) -> int:
 def training(id_: str, name: str, found: dict[str, dict | None], *, is_set: bool) -> tuple[dict, dict]:
   """(row, detail) of a run or of a set; `found`: each run's name and digest, None for a run that left no tape.
 
-  The row's `n` are the runs that were begun, `asked` those that a command of the set asked for.
+  The row's `n` are the runs that were begun, `asked` those that a command of the set asked for; `refused`, where there
+  is one, says what a review finds in its tapes.
 
   Raises:
     Problem: no run of it has a tape.
@@ -92,6 +122,7 @@ def training(id_: str, name: str, found: dict[str, dict | None], *, is_set: bool
     raise Problem(f'{id_}: none of its {len(found)} runs has a tape; restore them, or leave the folder out')
   first, unfinished = present[0]['first'], [run for run in present if run['status'] != 'complete']
   commands = [_of_set(run['first']['command']) if is_set else run['first']['command'] for run in present]
+  refused = [f'{which}: {line}' if is_set else line for which, run in found.items() if run for line in run['refused']]
   row = {'id': id_, 'kind': 'set' if is_set else 'run', 'name': name, **runs.about(first),
          'n': len(found), 'missing': len(found) - len(present),
          'status': unfinished[-1]['status'] if unfinished else 'complete',
@@ -99,6 +130,8 @@ def training(id_: str, name: str, found: dict[str, dict | None], *, is_set: bool
              (run['goals'] for run in present), key=len))]}
   if is_set:
     row['asked'] = max(len(found), *map(_asked, commands))
+  if refused:
+    row['refused'] = runs.in_a_line(refused)
   if unfinished:
     row['now'] = {'run': unfinished[-1]['run'], **unfinished[-1]['now']}
   detail = {'facts': runs.facts(first, commands[0]), 'runs': [_shown(run, name) for name, run in found.items()]}
@@ -140,6 +173,7 @@ def inference(id_: str, name: str, path: Path) -> tuple[dict, dict]:
     Problem: it is not a JSON object, or names no benchmark.
   """
   try:
+    tapes.refuse_device(path)
     made = json.loads(path.read_text(encoding='utf-8'))
     task, versions, submitter = made['benchmark'], made.get('versions') or {}, made.get('submitter') or {}
   except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:

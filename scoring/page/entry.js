@@ -33,6 +33,7 @@ function badges(row) {
     h('span', {class: `badge ${row.kind}`, title: KIND_NOTES[row.kind]}, KINDS[row.kind]),
     row.fixture && warn('fixture', 'made up for a test'),
     row.dirty && warn('uncommitted code', 'the code had changes that no commit holds'),
+    row.refused && h('span', {class: 'badge warn long'}, `refused by review: ${row.refused}`),
     row.valid === false && warn('invalid', 'the verdict of LoadGen'),
     row.kind === 'inference' && row.valid !== false && row.goal && refused(row, row.goal) && warn('below the target'),
     row.status && row.status !== 'complete' && warn(statusText(row.status)),
@@ -99,7 +100,7 @@ function runsTable({detail, goal, place}, clock) {
     const hit = run.hits[place], at = run.points[hit ?? run.points.length - 1];
     return tableRow([run.run, run.seed, statusText(run.status), at && metric(goal.metric, at[afterClocks() + place]),
       hit == null ? 'not reached' : seconds(at[1 + clock.index]), run.restarts,
-      run.cold == null ? none : run.cold ? 'cold' : 'from a cache', run.parameters_sha256?.slice(0, 16)]);
+      run.cold == null ? none : run.cold ? 'cold' : 'from a cache', `${run.parameters_sha256 ?? none}`.slice(0, 16)]);
   });
   return h('details', {open: body.length <= MOST_BARS},
     h('summary', {}, body.length === 1 ? 'The run' : `All ${body.length} runs`), plainTable(head, body));
@@ -119,7 +120,7 @@ function factsOf({row, detail}) {
   const {goals, goal, place, clock, value, rank, id, kind, ...said} = row;
   const {config, command, ...facts} = detail.facts ?? {};
   const known = Object.entries(said).filter(([, one]) => one != null);
-  const settings = (config ?? '').split('\n').map(line => line.split(' = ')).filter(parts => parts.length > 1)
+  const settings = String(config ?? '').split('\n').map(line => line.split(' = ')).filter(parts => parts.length > 1)
     .map(([name, ...rest]) => [`config.${name}`, rest.join(' = ')]);
   return new Map([...flatten(isHistory(row) ? Object.fromEntries(known) : facts), ...settings]);
 }
@@ -140,7 +141,7 @@ function unlike(chosen) {
   const ways = {
     'the hardware': ({row}) => `${row.devices} ${row.device}`, 'the tricks': ({row}) => tricksText(row),
     'the model': ({row}) => row.model, 'the target': ({goal}) => goalText(goal),
-    'who measured it': ({row}) => isHistory(row) ? row.kind : 'here'};
+    'who measured it': ({row}) => isHistory(row) ? row.kind : 'here', 'what a review says': ({row}) => !!row.refused};
   const found = Object.keys(ways).filter(name => new Set(chosen.map(ways[name])).size > 1);
   return found.length > 0
     && h('p', {class: 'problems'}, `Not like for like, since not the same in all: ${found.join(', ')}.`);

@@ -2,6 +2,7 @@
 import os
 from pathlib import Path
 
+from scoring import audit
 from scoring import tape as tapes
 from scoring.page import runs
 from scoring.problem import Problem
@@ -27,6 +28,7 @@ class Follower:
       Problem: it cannot be read, or a line of it is broken.
     """
     try:
+      tapes.refuse_device(self.path)
       stat = os.stat(self.path)
       seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
       if seen == self._seen:
@@ -54,6 +56,9 @@ class Follower:
   def _digested(self) -> dict | None:
     try:
       return runs.digest(self.path.parent.name, self._events) if self._events else None
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-      raise Problem(f'{self.path}: lacks what the page shows ({type(error).__name__}: {error}); it was written by '
-                    'another version, which can show it') from None
+    except audit.BROKEN as error:
+      self._forget()  # so that what was read before is not taken for what is there now
+      self.digest = None
+      why = error if isinstance(error, Problem) else f'{type(error).__name__}: {error!s:.200}'
+      raise Problem(f'{self.path}: cannot be shown ({why}); restore it from its original, or, if it was written by '
+                    'another version, let that one show it') from None

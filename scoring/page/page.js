@@ -84,6 +84,9 @@ function explain() {
   if (what === 'cost' && state.board !== 'latency') {
     text.push('US dollars at the on-demand price of the whole machine when it ran.');
   }
+  if (daybreak.data.rows.some(row => row.task === state.task && row.refused)) {
+    text.push('What launchers.score --check finds fault with has no rank and stands last.');
+  }
   if (daybreak.data.rows.some(row => row.task === state.task && row.kind === 'dawnbench')) {
     text.push('DAWNBench closed in 2020: its rows are single runs, chosen by their submitters.');
   }

@@ -4,12 +4,15 @@ Its seconds are those of `scoring.clocks` and of `record.json`; tests hold them 
 """
 import bisect
 import datetime
+import itertools
 import math
+import operator
 import re
 
-from scoring import clocks, cost, record
+from scoring import audit, clocks, cost, record
 from scoring import tape as tapes
 from scoring.page import history
+from scoring.problem import Problem
 
 FACTS = ('model', 'target', 'batch_size', 'num_train_examples', 'hyperparameters', 'tricks', 'config', 'hardware',
          'versions', 'xla_flags', 'git_commit', 'git_dirty', 'price', 'division', 'submitter')
@@ -24,20 +27,24 @@ def clock_table(events, spans, moments) -> list[list]:
   """
   stops = [span.stop for span in spans]
   evaluations = {span.stop: span.seconds for span in spans if span.name == 'eval'}
-  columns = []
+  kinds = [(span.name, span.was) for span in spans]
+  of_kind, lengths, columns = dict(zip(kinds, spans)), {}, []
   for clock in clocks.CLOCKS:
     begin = next((e['time'] for e in events if e['event'] == clock.begin), None)
-    counted = [clock.includes(span) for span in spans]
-    total, totals = 0.0, [0.0]
-    for span, counts in zip(spans, counted):
-      total += max(0.0, span.stop - max(span.start, begin)) if counts and begin is not None else 0.0
-      totals.append(total)
-    late = 0.0
-    if clock.init_limit and begin is not None:
-      late = max(0.0, begin - events[0]['time'] - clocks.UNTIMED_INIT_SECONDS[events[0].get('division', 'closed')])
+    if begin is None:
+      columns.append([None] * len(moments))
+      continue
+    if begin not in lengths:
+      lengths[begin] = [stop - (start if start > begin else begin) if stop > begin else 0.0
+                        for _, start, stop, _, _ in spans]
+    includes = {kind: clock.includes(span) for kind, span in of_kind.items()}
+    counted = [includes[kind] for kind in kinds]
+    totals = [0.0, *itertools.accumulate(map(operator.mul, lengths[begin], counted))]
+    late = max(0.0, begin - events[0]['time'] - clocks.UNTIMED_INIT_SECONDS[events[0].get('division', 'closed')]
+               ) if clock.init_limit else 0.0
     column = []
     for time, final in moments:
-      if begin is None or begin > time:
+      if begin > time:
         column.append(None)
         continue
       place = bisect.bisect_right(stops, time)
@@ -70,8 +77,13 @@ def digest(name: str, events) -> dict:
   """Everything that rows, charts and facts need of one run.
 
   `points`: an evaluation each: epoch, seconds by each clock, the metrics of `goals` in their order. `hits`: by goal,
-  the number of the first point at or above it, or None. Seconds are unrounded here.
+  the number of the first point at or above it, or None. `refused`: what a review finds. Seconds are unrounded here.
+
+  Raises:
+    Problem: a field that is read of every tape is missing, or of another type.
   """
+  if broken := audit.malformed(events):
+    raise Problem(in_a_line(broken))
   first, kept, spans = events[0], tapes.effective(events), tapes.spans(events)
   evaluations = [e for e in kept if e['event'] == 'eval' and e.get('edge') == 'stop']
   goals = _goals(first, evaluations[-1]['metrics'] if evaluations else ())
@@ -93,7 +105,13 @@ def digest(name: str, events) -> dict:
   return {'run': name, 'seed': first['seed'], 'status': record.status(events), 'goals': goals, 'points': points,
           'hits': hits, 'end': end, 'spans': by_span, 'first': first, 'mixed': mixed, 'restarts': len(processes) - 1,
           'cold': not all(compiled) if compiled else None, 'parameters_sha256': result.get('parameters_sha256'),
-          'num_evaluated': evaluations[-1]['num_evaluated'] if evaluations else None, 'now': _now(events)}
+          'num_evaluated': evaluations[-1]['num_evaluated'] if evaluations else None, 'now': _now(events),
+          'refused': audit.unsound(events)}
+
+
+def in_a_line(findings: list[str]) -> str:
+  """The first finding of a review, and how many more there are."""
+  return f'{findings[0]:.200}' + (f', and {len(findings) - 1} more' if len(findings) > 1 else '')
 
 
 def _at_least(value, target) -> bool:

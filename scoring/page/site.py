@@ -7,13 +7,13 @@ network, which is why it works from a disk.
 import base64
 import datetime
 import hashlib
-import json
 import re
 from pathlib import Path
 
 from scoring import clocks, record
 from scoring.page import history
 from scoring.page.collect import Collection
+from scoring.page.entries import joined, to_json
 from scoring.problem import Problem
 
 FOLDER = Path(__file__).resolve().parent
@@ -26,11 +26,6 @@ CLOCKS = {  # name -> (label, what it counts)
     'dawnbench_without_compile': ('DAWNBench without compilation', 'the same, and compilation does not count either'),
     'mlperf': ('MLPerf', 'from the first touch of the data; everything counts'),
     'warm': ('Warm', 'training and the final evaluation, with everything compiled and loaded')}
-
-
-def to_json(value) -> str:
-  """JSON that may stand inside a script element: ASCII, without a `<`."""
-  return json.dumps(value, separators=(',', ':'), allow_nan=False).replace('<', '\\u003c')
 
 
 def data(collection: Collection, *, live: bool = False) -> dict:
@@ -47,7 +42,7 @@ def data_js(collection: Collection, *, live: bool = False) -> str:
 
 def details_js(collection: Collection) -> str:
   """What the page reads when the first row is opened: points, spans and facts of every run."""
-  return f'(window.daybreak ??= {{}}).details = {to_json(collection.details)};\n'
+  return f'(window.daybreak ??= {{}}).details = {joined(collection.details)};\n'
 
 
 def html() -> str:

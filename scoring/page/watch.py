@@ -1,12 +1,12 @@
 """The page of a folder, served on loopback while runs go on in it: it asks for what changed, and tapes are read on."""
 import http.server
-import json
 import socketserver
 import threading
 from urllib.parse import parse_qs, urlsplit
 
 from scoring.page import site
 from scoring.page.collect import Collection
+from scoring.page.entries import joined, to_json
 from scoring.problem import Problem
 
 HOST = '127.0.0.1'
@@ -30,7 +30,7 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     return f'http://{HOST}:{self.server_port}/'
 
   def changes(self, since: int) -> dict:
-    """Rows and details of all that changed after version `since`."""
+    """Rows, and details as JSON, of all that changed after version `since`."""
     with self.lock:
       self.collection.refresh()
       ids = [id_ for id_, version in self.collection.changed.items() if version > since]
@@ -68,11 +68,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     if self.headers.get('Host') not in (f'{name}:{self.server.server_port}' for name in (HOST, 'localhost')):
       self.send_error(403, 'not a name of this server')
       return
-    url = urlsplit(self.path)
+    try:
+      url = urlsplit(self.path)
+      since = int(parse_qs(url.query).get('since', ['0'])[0])
+    except ValueError:
+      self.send_error(400, 'no address of this server, or since is no version')
+      return
     if url.path == '/changes':
-      since = parse_qs(url.query).get('since', ['0'])[0]
-      changes = self.server.changes(int(since) if since.isdecimal() else 0)
-      found = 'application/json', json.dumps(changes, allow_nan=False)
+      changes = self.server.changes(since)
+      texts = {name: joined(value) if name == 'details' else to_json(value) for name, value in changes.items()}
+      found = 'application/json', joined(texts)
     else:
       found = self.server.page(url.path)
     if found is None:

@@ -147,10 +147,16 @@ def ask(server, path, host=None) -> int:
 
 def test_it_listens_on_this_machine_only_and_serves_its_own_files_only(server):
   assert server.server_address[0] == '127.0.0.1'
-  for path in ('/', '/data.js', '/details.js', '/changes?since=x'):
+  for path in ('/', '/data.js', '/details.js', '/changes', '/changes?since=0'):
     assert ask(server, path) == 200, path
   assert ask(server, '/../setup.cfg') == ask(server, '/tape.jsonl') == 404
   assert ask(server, '/data.js', host='evil.example') == 403  # a name of somebody else's that leads here
+
+
+@pytest.mark.parametrize('path', ['/changes?since=' + 5000 * '9', '/changes?since=x', 'http://['])
+def test_what_is_no_address_is_refused_in_one_line(path, server, capfd):
+  assert ask(server, path) == 400
+  assert capfd.readouterr() == ('', '')
 
 
 def test_a_port_that_is_taken_is_named(server, tmp_path):

@@ -29,9 +29,9 @@ def folder(tmp_path_factory):
     shutil.copytree(ROOT / 'results', root / 'runs')
     shutil.rmtree(root / 'runs' / 'page', ignore_errors=True)
     for name, values, header in [
-        (HOSTILE, (0.9, 0.95), {'model': HOSTILE, 'config': f'name = {HOSTILE}\n'}),
-        ('priced', (0.8, 0.96), {'price': {'name': 'x', 'usd_per_hour': 36.0},
-                                 'tricks': {'test_time_augmentation': 'x'}}),
+        (HOSTILE, (0.9, 0.95), {'model': HOSTILE, 'config': f"name = r'{HOSTILE}'\n"}),
+        ('priced', (0.8, 0.96), {'price': {'name': '--usd_per_hour', 'usd_per_hour': 36.0},
+                                 'command': ['--usd_per_hour=36.0'], 'tricks': {'test_time_augmentation': 'x'}}),
     ]:
       (root / 'runs' / name).mkdir()
       record_tape([{'accuracy': v} for v in values], path=root / 'runs' / name / 'tape.jsonl', **header)

@@ -1,6 +1,10 @@
 """What a tape that nobody here wrote may do to the page, in a real browser: nothing."""
+import json
+
 import pytest
 
+from scoring import tape as tapes
+from tests.page.test_foreign import ALONE, INFERENCE, JUNK, changed, mutants, places, write
 from tests.page.test_mixed import open_site, run  # noqa: F401 - a fixture
 from tests.tapes import HEADER, Story, closing_files
 
@@ -23,7 +27,7 @@ def test_a_commit_is_one_word_of_the_command(open_site, tmp_path):  # noqa: F811
 @pytest.mark.parametrize('board, bands', [('time', 2), ('cost', 0)])
 def test_a_band_of_seconds_is_on_an_axis_of_seconds_only(board, bands, open_site, tmp_path):  # noqa: F811
   for name in ('one', 'two'):
-    for number, values in enumerate([(0.95,), (0.9, 0.95)]):
+    for number, values in enumerate([(346 / 364,), (328 / 364, 346 / 364)]):
       run(tmp_path / 'runs' / name / f'run_{number:03}', *values, benchmark='digits', num_train_examples=1433,
           target={**HEADER['target'], 'num_examples': 364}, **PRICE)
     (tmp_path / 'runs' / name / 'ledger.jsonl').touch()
@@ -63,3 +67,58 @@ def test_names_may_hold_what_the_address_and_javascript_use(open_site, tmp_path)
   assert '3 chosen' in page.locator('#compare').text_content()
   page.locator('#compare .main').click()
   assert page.locator('#entry h2').text_content() == '3 entries compared'
+
+
+@pytest.mark.parametrize('board', ['time', 'cost'])
+def test_what_a_review_refuses_has_no_rank_and_stands_last(board, open_site, tmp_path):  # noqa: F811
+  run(tmp_path / 'runs' / 'refused', 0.95, seed=8, **PRICE)  # its config says 7
+  run(tmp_path / 'runs' / 'sound', 0.90, 0.95, **PRICE)
+  run(tmp_path / 'runs' / 'slower', 0.90, 0.91, 0.95, **PRICE)
+  page = open_site(tmp_path / 'runs', f'task=cifar10&origin=here&board={board}')
+
+  def names():
+    return page.locator('#board .open').all_text_contents()
+
+  assert names() == ['sound', 'slower', 'refused']
+  assert page.locator('#board td.rank').all_text_contents() == ['1', '2', '–']
+  mark = page.locator('#board tr', has_text='refused by review')
+  assert mark.count() == 1
+  assert 'refused by review: line 1: seed is 8, in its config 7' in mark.locator('td.name').text_content()
+  page.evaluate('for (const row of daybreak.data.rows) row.fixture = false; render()')  # which are no best
+  assert 'sound' in page.locator('#cards .card', has_text='Best here').text_content()
+  assert page.locator('#overview svg g[aria-label=dot] > *').count() == 2
+  assert 'no rank' in page.locator('#explain').text_content()
+  for column in (board, board, 'name', 'name', 'result'):
+    page.locator(f'#board th.{column} button').click()
+    assert names()[-1] == 'refused', column
+  page.check('[name=reached]')
+  assert sorted(names()) == ['slower', 'sound']
+  page.evaluate('go({reached: "", open: "refused"})')
+  page.wait_for_selector('#entry figure svg')
+  assert 'refused by review' in page.locator('#entry header').text_content()
+  page.evaluate('go({open: "refused|sound"})')
+  page.wait_for_selector('#entry .problems')
+  assert 'what a review says' in page.locator('#entry .problems').text_content()
+
+
+def test_a_junk_value_keeps_no_other_entry_from_its_board(open_site, tmp_path):  # noqa: F811
+  """Opens every 41st of all junk tapes and every 7th junk record; `open_site` sees to it that nothing fails."""
+  run(tmp_path / 'runs' / 'healthy', 0.95)
+  for number, mutant in enumerate(mutants(tapes.read(ALONE))[::41]):
+    write(tmp_path / 'runs' / f'mutant_{number}', mutant)
+  values = [(place, value) for place in places(INFERENCE) for value in JUNK]
+  for number, (place, value) in enumerate(values[::7]):
+    path = tmp_path / 'runs' / 'healthy' / 'inference' / f'junk_{number}' / 'performance' / 'record.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(changed(INFERENCE, place, value)).replace('Infinity', '1e999'))
+  page = open_site(tmp_path / 'runs', 'task=cifar10')
+  assert 'healthy' in page.locator('#board .open').all_text_contents()
+  ids = page.evaluate('daybreak.data.rows.filter(row => !isHistory(row)).map(row => row.id)')
+  assert len(ids) > 50
+  for id_ in ids:
+    page.evaluate("""id => new Promise(done => {
+      const row = daybreak.data.rows.find(row => row.id === id), goal = goalKey(row.goals[0]);
+      go({task: row.task, board: row.kind === 'run' ? 'time' : 'latency', goal, open: joinIds([id])});
+      withDetails(() => done());
+    })""", id_)
+    assert page.locator('#entry[open]').count() == 1, id_

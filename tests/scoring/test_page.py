@@ -38,7 +38,7 @@ def restarted():
   story.set_up(init=31 * 60).point('run_start', step=0)
   story.train(10).eval(2, 0.5)
   saved = story.checkpoint(1)
-  story.train(10).eval(2, 0.7).killed_in('train', 4)
+  story.train(10).eval(2, 0.7).killed_in('train', 4, **story.where())
   story.restart(saved, after=6).set_up()
   story.train(10).gap(0.5).eval(2, 0.95).train(5).eval(2, 0.93)
   return story.finish().events
@@ -130,10 +130,10 @@ def test_a_set_says_what_its_summary_says():
 
 def test_the_command_of_a_set_is_that_of_the_set():
   collection = collected(RESULTS)
-  command = collection.details['digits_2core_epyc']['facts']['command']
+  command = json.loads(collection.details['digits_2core_epyc'])['facts']['command']
   assert command == ['--config=references/cifar/configs/digits.py', '--workdir=runs/digits20', '--runs=20']
   single = RESULTS / 'imagenette_2core_epyc'
-  assert collection.details[single.name]['facts']['command'] == tapes.read(single)[0]['command']
+  assert json.loads(collection.details[single.name])['facts']['command'] == tapes.read(single)[0]['command']
 
 
 def make_run(folder: Path, values=(0.9, 0.95), **header) -> Path:
@@ -326,7 +326,8 @@ def inference_of(tmp_path, made: dict) -> dict:
   make_run(tmp_path / 'other')
   (tmp_path / 'other' / 'tape.jsonl').rename(tmp_path / 'run' / 'tape.jsonl')
   collection = collected(tmp_path)
-  assert not collection.problems and collection.details['run/inference/single_stream/dawnbench']['facts'] == made
+  assert not collection.problems
+  assert json.loads(collection.details['run/inference/single_stream/dawnbench'])['facts'] == made
   return collection.rows['run/inference/single_stream/dawnbench']
 
 

@@ -1,0 +1,200 @@
+"""What tapes that nobody here wrote do to the page: junk is named, what a review refuses is marked, others show."""
+import copy
+import json
+import os
+import signal
+import threading
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from scoring import audit, review
+from scoring import tape as tapes
+from scoring.page import collect, runs, site, watch
+from tests.scoring.test_audit_restarts import restarted
+from tests.scoring.test_page import INFERENCE
+
+RESULTS = Path(__file__).resolve().parents[2] / 'results'
+SET = RESULTS / 'digits_2core_epyc'
+ALONE = RESULTS / 'cifar10_cpu_2core_epyc'
+REAL = sorted(RESULTS.glob('**/tape.jsonl'))
+DEEP = json.loads('[' * 400 + ']' * 400)
+INFINITE = float('inf')  # which JSON has no word for, but 1e999
+MISSING = object()
+JUNK = (MISSING, None, True, -1, 0.5, 10**400, -10**400, INFINITE, '', 'x', '\ud800</script>', [], [[None]], {},
+        {'x': 'y'}, DEEP)
+
+
+def places(value, at=()) -> list[tuple]:
+  """Where all fields of an event are, those inside of fields too."""
+  inner = value.items() if isinstance(value, dict) else ()
+  return [place for key, one in inner for place in [(*at, key), *places(one, (*at, key))]]
+
+
+def changed(event: dict, place: tuple, junk) -> dict:
+  event = copy.deepcopy(event)
+  *path, last = place
+  holder = event
+  for key in path:
+    holder = holder[key]
+  if junk is MISSING:
+    del holder[last]
+  else:
+    holder[last] = junk
+  return event
+
+
+def mutants(events: list) -> list[list]:
+  """The tape with each field of each kind of event turned into each junk value, once each."""
+  seen, made = set(), []
+  for number, event in enumerate(events):
+    for place in places(event):
+      kind = event['event'], event.get('edge'), place
+      if kind not in seen:
+        seen.add(kind)
+        made += [[*events[:number], changed(event, place, junk), *events[number + 1:]] for junk in JUNK]
+  return made
+
+
+def write(folder: Path, events: list):
+  folder.mkdir(parents=True)
+  text = ''.join(json.dumps(event) + '\n' for event in events)
+  (folder / 'tape.jsonl').write_text(text.replace('Infinity', '1e999'))
+
+
+def write_set(folder: Path, *runs_of: list):
+  for number, events in enumerate(runs_of):
+    write(folder / f'run_{number:03}', events)
+  (folder / 'ledger.jsonl').write_text(''.join(f'{{"run": "run_{n:03}"}}\n' for n in range(len(runs_of))))
+
+
+@pytest.fixture(scope='module')
+def junk(tmp_path_factory):
+  """A healthy run among others of which each has one junk value, sets that have such a run, and inference records."""
+  root, events = tmp_path_factory.mktemp('junk'), tapes.read(ALONE)
+  write(root / 'healthy', tapes.read(RESULTS / 'imagenette_2core_epyc'))
+  made = mutants(events)
+  for number, mutant in enumerate(made):
+    write(root / f'mutant_{number}', mutant)
+  for number, mutant in enumerate(made[::29]):
+    write_set(root / f'set_{number}', events, mutant)
+  for number, (place, value) in enumerate((place, value) for place in places(INFERENCE) for value in JUNK):
+    path = root / 'healthy' / 'inference' / f'junk_{number}' / 'performance' / 'record.json'
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(changed(INFERENCE, place, value)).replace('Infinity', '1e999'))
+  return root
+
+
+@pytest.fixture(scope='module')
+def shown(junk, tmp_path_factory):
+  """What the page shows of it, written."""
+  return site.write(junk, tmp_path_factory.mktemp('page') / 'page')
+
+
+def test_a_junk_value_is_named_and_all_others_are_shown(junk, shown):
+  index, collection = shown
+  names = {collection._id(folder) for folder, _ in collect.find(junk)}
+  names |= {path.parent.relative_to(junk).as_posix() for path in junk.glob('healthy/inference/*/*/record.json')}
+  rows, problems = {*collection.rows}, collection.problems
+  assert len(names) > 1000 and rows | {*problems} == names and not rows & {*problems}
+  assert len(rows) > 300 and len(problems) > 300
+  for name, problem in problems.items():
+    assert name in problem and '\n' not in problem and len(problem) < 1000, problem
+  data = json.loads((index.parent / 'data.js').read_text().partition(' = ')[2].rstrip(';\n'))
+  assert data['problems'] == problems
+  healthy = next(row for row in data['rows'] if row['id'] == 'healthy')
+  assert healthy['goals'][0]['reached'] == 1 and 'refused' not in healthy
+
+
+def test_a_junk_value_does_not_end_what_follows_the_runs(shown):
+  _, collection = shown
+  with watch.Server(collection, 0) as server:
+    threading.Thread(target=server.serve_forever, kwargs={'poll_interval': 0.05}, daemon=True).start()
+    for path in ('data.js', 'details.js', 'changes?since=0'):
+      with urllib.request.urlopen(server.address + path, timeout=20) as answer:
+        text = answer.read().decode()
+      assert '"healthy"' in text and 'mutant' in text, path
+    server.shutdown()
+
+
+def test_what_a_junk_value_refuses_a_review_refuses(junk, shown):
+  _, collection = shown
+  for name, row in list(collection.rows.items())[::7]:
+    if row['kind'] == 'run':
+      problems = [line for line in review.review(junk / name).problems if 'has no end' not in line]  # it may go on
+      assert ('refused' in row) == bool(problems), name
+
+
+def test_a_run_that_turns_to_junk_is_not_shown_as_it_was(tmp_path):
+  events = tapes.read(ALONE)
+  write_set(tmp_path / 'set', events[:-3], events)
+  collection = collect.Collection(tmp_path)
+  collection.refresh()
+  assert 'set' in collection.rows
+  for number, name in [(0, 'run_000'), (1, 'run_001')]:  # the second makes the set be read again
+    with open(tmp_path / 'set' / name / 'tape.jsonl', 'a') as file:
+      file.write(json.dumps(events[-1] if number else {**events[-1], 'status': 5}) + '\n')
+    collection.refresh()
+    assert not collection.rows and 'run_000/tape.jsonl: cannot be shown' in collection.problems['set']
+
+
+@pytest.mark.parametrize('name', ['tape.jsonl', 'inference/server/performance/record.json'])
+def test_a_pipe_is_not_waited_for(name, tmp_path):
+  events = tapes.read(ALONE)
+  write(tmp_path / 'healthy', events)
+  write(tmp_path / 'other', events)
+  path = tmp_path / 'other' / name
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.unlink(missing_ok=True)
+  os.mkfifo(path)
+  before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail('hangs'))
+  signal.alarm(20)
+  try:
+    collection = collect.Collection(tmp_path)
+    collection.refresh()
+  finally:
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+  assert 'healthy' in collection.rows and len(collection.problems) == 1
+
+
+@pytest.mark.parametrize('path', [*REAL[::4], REAL[-1]], ids=lambda path: str(path.parent.relative_to(RESULTS)))
+def test_no_run_is_refused_because_it_goes_on(path):
+  events = tapes.read(path)
+  assert [runs.digest('run', events[:n])['refused'] for n in range(1, len(events) + 1)] == [[]] * len(events)
+
+
+def test_no_run_is_refused_because_it_was_restarted():
+  events = restarted()
+  assert [runs.digest('run', events[:n])['refused'] for n in range(1, len(events) + 1)] == [[]] * len(events)
+
+
+def evaluated(events: list, fields: dict) -> list:
+  """A tape whose evaluations have other fields."""
+  return [{**event, **fields} if event['event'] == 'eval' and event.get('edge') == 'stop' else event
+          for event in events]
+
+
+def test_what_a_review_refuses_is_marked(tmp_path):
+  sound = tapes.read(ALONE)
+  wrong = evaluated(sound, {'num_evaluated': 100, 'samples': 7})
+  write(tmp_path / 'sound', sound)
+  write(tmp_path / 'wrong', wrong)
+  write_set(tmp_path / 'set', sound, wrong)
+  collection = collect.Collection(tmp_path)
+  collection.refresh()
+  found = audit.findings(wrong)
+  line = f'{found[0]}, and {len(found) - 1} more'
+  assert len(found) > 1 and found[0].startswith('line ') and 'refused' not in collection.rows['sound']
+  assert collection.rows['wrong']['refused'] == line and collection.rows['set']['refused'] == f'run_001: {line}'
+
+
+def test_a_run_that_was_taken_from_its_set_is_marked(tmp_path):
+  write(tmp_path / 'best_of_20', tapes.read(SET / 'run_005'))
+  collection = collect.Collection(tmp_path)
+  collection.refresh()
+  assert 'show the whole set' in collection.rows['best_of_20']['refused']
+  alone = collect.Collection(SET / 'run_005')  # beside its ledger
+  alone.refresh()
+  assert 'refused' not in alone.rows['run_005']
