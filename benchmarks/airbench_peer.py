@@ -1,10 +1,10 @@
-"""K. Jordan's airbench94_muon.py, unmodified, from a checkout that the user names: github.com/KellerJordan/cifar10-airbench.
+"""K. Jordan's airbench94_muon.py, unmodified, from a checkout of his cifar10-airbench that the user names.
 
   python -m benchmarks.airbench_peer --peer_dir=DIR --data_dir=DIR [--runs=25] [--dtype=bfloat16]
 
 Trains as the file's own last lines do, a warm-up run first, and prints one line of JSON a run: accuracy with its
-test-time augmentation, and seconds on its own clock. Nothing of it is copied. On a machine without CUDA, for which it was
-not written, the names of CUDA that it uses stand for the CPU: half precision becomes float32 (with --dtype=bfloat16
+test-time augmentation, and seconds on its own clock. Nothing of it is copied. On a machine without CUDA, for which it
+was not written, the names of CUDA that it uses stand for the CPU: half precision becomes float32 (with --dtype=bfloat16
 under torch's autocast), its events read the clock, and only its first batch is run beforehand, since that compiles all.
 """
 import contextlib
@@ -29,15 +29,16 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
 flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put CIFAR-10')
 flags.DEFINE_integer('runs', 25, 'how many of each, after a warm-up', lower_bound=1)
-flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 'on a CPU; on a GPU the peer computes in float16, as it says')
+flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 
+                  'on a CPU; on a GPU the peer computes in float16, as its file says')
 
 
 def check(peer_dir: str) -> Path:
   """Its file; raises Problem where it is not there."""
   path = Path(peer_dir).expanduser() / FILE
   if not peer_dir or not path.is_file():
-    raise Problem(f'--peer_dir={peer_dir}: no {FILE} there; git clone https://github.com/KellerJordan/cifar10-airbench, '
-                  f'git checkout {COMMIT}, and name that folder')
+    raise Problem(f'--peer_dir={peer_dir}: no {FILE} there; git clone '
+                  f'https://github.com/KellerJordan/cifar10-airbench, git checkout {COMMIT}, and name that folder')
   return path
 
 
@@ -73,19 +74,19 @@ def device(torch):
     return
   load_here = lambda path, map_location=None, read=torch.load: read(path)
   with contextlib.ExitStack() as stack:
-    for where, name, new in ((torch.Tensor, 'half', torch.Tensor.float), (torch.nn.Module, 'half', torch.nn.Module.float),
-                             (torch, 'load', load_here), (torch.cuda, 'Event', Clock),
+    for where, name, new in ((torch.Tensor, 'half', torch.Tensor.float),
+                             (torch.nn.Module, 'half', torch.nn.Module.float), (torch, 'load', load_here), (torch.cuda, 'Event', Clock),
                              (torch.cuda, 'synchronize', lambda: None)):
       stack.enter_context(mock.patch.object(where, name, new))
     yield 'cpu'
 
 
-def network(peer, torch, where: str, dtype: str, **compiled):
-  """Its network, compiled, channels last."""
+def network(peer, torch, where: str, dtype: str):
+  """Its network, channels last, compiled as the file does, or on a CPU by default."""
   model = peer.CifarNet().to(where).to(memory_format=torch.channels_last)
   if where == 'cpu' and dtype == 'bfloat16':
     model.forward = torch.autocast('cpu', torch.bfloat16)(model.forward)
-  model.compile(**compiled)
+  model.compile(**({'mode': 'max-autotune'} if where == 'cuda' else {}))
   return model
 
 
@@ -119,7 +120,7 @@ def main(_):
   with device(torch) as where, tempfile.TemporaryDirectory() as folder:
     write_data(torch, FLAGS.data_dir, Path(folder) / 'cifar10')
     os.chdir(folder)
-    model = network(peer, torch, where, FLAGS.dtype, **({'mode': 'max-autotune'} if where == 'cuda' else {}))
+    model = network(peer, torch, where, FLAGS.dtype)
     warm_up(peer, model, where)
     for run in range(FLAGS.runs):
       accuracy = peer.main(run, model)

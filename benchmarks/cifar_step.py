@@ -2,10 +2,10 @@
 
   python -m benchmarks.cifar_step --peer_dir=DIR [--batch_size=2000] [--image_size=32] [--dtype=bfloat16]
 
-Both compute forward and backward pass and both optimizers on batches that lie on the device, on the accelerator if there
-is one (torch needs to see it too), else on the CPU, with float32 parameters. Ours also shifts and mirrors the images,
-within the step; the author's code does that once an epoch, and it is left out. The two take turns. --peer_dir as of
-benchmarks.airbench_peer; without one, ours alone.
+Both compute forward and backward pass and both optimizers on batches that lie on the device, on the accelerator if
+there is one (torch needs to see it too), else on the CPU, with float32 parameters. Ours also shifts and mirrors the
+images, within the step; the author's code does that once an epoch, and it is left out. The two take turns. --peer_dir as
+of benchmarks.airbench_peer; without one, ours alone.
 """
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ def ours(images, labels):
   config = dataclasses.replace(airbench94_muon.get_config(), batch_size=len(labels), compute_dtype=FLAGS.dtype)
   task = config.make_task('')
   batch = jax.device_put({'image': images, 'label': labels, 'index': np.arange(len(labels), dtype=np.int32),
-                          'epoch': np.zeros(len(labels), np.int32)})
+                          'epoch': np.zeros(len(labels), np.int32), 'mask': np.ones(len(labels), bool)})
   step = jax.jit(make_train_step(task, shape=FLAGS.image_size, unroll=jax.default_backend() == 'cpu'), donate_argnums=0)
   kept = [jax.jit(functools.partial(init_state, task))(np.uint32(0))]
 
@@ -48,7 +48,7 @@ def theirs(images, labels):
   import torch
   peer = airbench_peer.load(FLAGS.peer_dir)
   with airbench_peer.device(torch) as where:
-    model = airbench_peer.network(peer, torch, where, FLAGS.dtype, **({'mode': 'max-autotune'} if where == 'cuda' else {}))
+    model = airbench_peer.network(peer, torch, where, FLAGS.dtype)
     model.reset()
     x = torch.tensor(images).to(where).permute(0, 3, 1, 2).half().to(memory_format=torch.channels_last) / 255
     x = torch.nn.functional.interpolate(x, FLAGS.image_size) if FLAGS.image_size != x.shape[-1] else x
