@@ -61,7 +61,8 @@ def main(_):
   for side, (command, runs) in made.items():
     accuracy = statistics.describe([run['accuracy'] for run in runs])
     told[side] = {'command': shlex.join(command), 'accuracy': accuracy['mean'],
-                  'accuracy_interval': accuracy['interval'], 'reached': sum(run['accuracy'] >= TARGET for run in runs), 'device': runs[0]['device']}
+                  'accuracy_interval': accuracy['interval'], 'device': runs[0]['device'],
+                  'reached': sum(run['accuracy'] >= TARGET for run in runs)}
   told['ours']['clocks'] = {name: statistics.describe([run['clocks'][name] for run in made['ours'][1]])['mean']
                             for name in made['ours'][1][0]['clocks']}
   report('airbench', **{side: [run['seconds'] for run in runs] for side, (_, runs) in made.items()},

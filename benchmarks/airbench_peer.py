@@ -29,7 +29,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
 flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put CIFAR-10')
 flags.DEFINE_integer('runs', 25, 'how many of each, after a warm-up', lower_bound=1)
-flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 
+flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'],
                   'on a CPU; on a GPU the peer computes in float16, as its file says')
 
 
@@ -75,8 +75,8 @@ def device(torch):
   load_here = lambda path, map_location=None, read=torch.load: read(path)
   with contextlib.ExitStack() as stack:
     for where, name, new in ((torch.Tensor, 'half', torch.Tensor.float),
-                             (torch.nn.Module, 'half', torch.nn.Module.float), (torch, 'load', load_here), (torch.cuda, 'Event', Clock),
-                             (torch.cuda, 'synchronize', lambda: None)):
+                             (torch.nn.Module, 'half', torch.nn.Module.float), (torch, 'load', load_here),
+                             (torch.cuda, 'Event', Clock), (torch.cuda, 'synchronize', lambda: None)):
       stack.enter_context(mock.patch.object(where, name, new))
     yield 'cpu'
 

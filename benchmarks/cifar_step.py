@@ -4,8 +4,8 @@
 
 Both compute forward and backward pass and both optimizers on batches that lie on the device, on the accelerator if
 there is one (torch needs to see it too), else on the CPU, with float32 parameters. Ours also shifts and mirrors the
-images, within the step; the author's code does that once an epoch, and it is left out. The two take turns. --peer_dir as
-of benchmarks.airbench_peer; without one, ours alone.
+images, within the step; the author's code does that once an epoch, and it is left out. The two take turns.
+--peer_dir as of benchmarks.airbench_peer; without one, ours alone.
 """
 import dataclasses
 import functools

@@ -2,8 +2,8 @@
 
 Tiles of m x m outputs are computed from (m + 2) x (m + 2) transformed inputs, each of which meets its transformed
 filter in one product over the channels: (m + 2)^2 multiplications a tile, channel and filter instead of 9 m^2, which is
-2.3 to 4 times fewer (S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, arXiv 1509.09308). The
-gradients are the same three bilinear steps transposed, so they save as much.
+2.3 to 4 times fewer (S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, arXiv 1509.09308).
+The gradients are the same three bilinear steps transposed, so they save as much.
 
 What it costs is rounding: sums of transformed values lose 1 to 2 of float32's 7 digits (tests/references/
 test_winograd.py), still far more than bfloat16 has.
