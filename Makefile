@@ -46,9 +46,7 @@ porting: setup-test
 	$(BIN)/python -m launchers.porting --write=docs/porting.md
 
 bench: setup-test
-	$(BIN)/python -m benchmarks.tape_overhead
-	$(BIN)/python -m benchmarks.loop_overhead
-	$(BIN)/python -m benchmarks.convolution
+	$(BIN)/python -m benchmarks.suite $(BENCH)
 
 lint: setup-test
 	$(BIN)/ruff check .
@@ -70,7 +68,7 @@ help:
 	@echo 'make statistics  20 runs of the demo, and their distribution'
 	@echo 'make results     the tables of published runs, from their tapes, into README.md and results/README.md'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
-	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
+	@echo 'make bench       every benchmark that fits this machine, against named peers, into README.md (BENCH=--only=...)'
 	@echo 'make lint-container  hadolint on the Containerfile (installs it)'
 	@echo 'make clean       removes the environment and the runs'
 
