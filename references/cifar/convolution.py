@@ -1,10 +1,10 @@
-"""3 x 3 convolution without bias: XLA's own on accelerators; on CPUs Winograd's in float32, in bfloat16 matrix products.
+"""3 x 3 convolution without bias: XLA's own on accelerators; on CPUs Winograd's in float32, products in bfloat16.
 
 XLA:CPU's gradient with respect to the filters takes several times as long as its forward pass once the batch is large,
 and its convolutions gain nothing from bfloat16, while its matrix products do. So on CPUs the batch is cut into blocks
 of a few images, small enough that their patches (im2col) stay in the cache, and each block is a matrix product. In
-float32, where products cost most and rounding least, winograd.py takes fewer. benchmarks/convolution.py prints what both
-gain.
+float32, where products cost most and rounding least, winograd.py takes fewer. benchmarks/convolution.py prints what
+both gain.
 """
 import functools
 
