@@ -11,7 +11,7 @@ RUNS ?= runs
 CONFIG = references/cifar/configs/digits.py
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-checker test-peers test-pods test-page test-slurm statistics results porting bench lint lint-container clean help setup setup-test setup-peers \
+.PHONY: demo test test-slow test-checker test-peers test-pods test-page test-slurm statistics results porting bench lint lint-container clean help setup setup-test setup-peers \
   setup-page
 
 demo: setup
@@ -19,10 +19,13 @@ demo: setup
 	JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
 
 test: setup-test lint
-	$(BIN)/python -m pytest -m "not peers and not slurm and not pods and not checker and not browser" $(PYTEST)
+	$(BIN)/python -m pytest -m "not peers and not slurm and not pods and not checker and not browser and not slow" $(PYTEST)
 
 test-peers: setup-peers
 	$(BIN)/python -m pytest -m peers $(PYTEST)
+
+test-slow: setup-test
+	$(BIN)/python -m pytest -m slow $(PYTEST)
 
 test-pods: setup-test
 	$(BIN)/python -m pytest -m pods $(PYTEST) tests/launchers
@@ -46,9 +49,7 @@ porting: setup-test
 	$(BIN)/python -m launchers.porting --write=docs/porting.md
 
 bench: setup-test
-	$(BIN)/python -m benchmarks.tape_overhead
-	$(BIN)/python -m benchmarks.loop_overhead
-	$(BIN)/python -m benchmarks.convolution
+	$(BIN)/python -m benchmarks.suite $(BENCH)
 
 lint: setup-test
 	$(BIN)/ruff check .
@@ -63,6 +64,7 @@ clean:
 help:
 	@sed -n 's/^# //p' Makefile
 	@echo 'make test-peers  numerics and first epochs against torch and scikit-learn (installs both)'
+	@echo 'make test-slow   the tests that take a minute or more each, and that make test leaves out'
 	@echo 'make test-pods   every process of a local pod ended by every signal in every phase (half an hour)'
 	@echo 'make test-page   the web page in headless Chromium (needs Debian'"'"'s chromium, or CHROMIUM=path)'
 	@echo 'make test-slurm  jobs on a Slurm cluster that it starts on this machine (needs its packages)'
@@ -70,7 +72,7 @@ help:
 	@echo 'make statistics  20 runs of the demo, and their distribution'
 	@echo 'make results     the tables of published runs, from their tapes, into README.md and results/README.md'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
-	@echo 'make bench       what the tape, the loop and the convolutions take, against named peers'
+	@echo 'make bench       every benchmark that fits this machine, against named peers, into README.md (BENCH=--only=...)'
 	@echo 'make lint-container  hadolint on the Containerfile (installs it)'
 	@echo 'make clean       removes the environment and the runs'
 

@@ -35,7 +35,7 @@ flags.DEFINE_list('torch_modes', [], "of torch.compile; default: 'default' on a 
 flags.DEFINE_float('seconds', 4.0, 'of a turn, about', lower_bound=0)
 flags.DEFINE_integer('turns', 5, 'turns of each', lower_bound=1)
 flags.DEFINE_bool('quick', False, "two layers of BERT's twelve")
-LEAST, MOST = 3, 2000  # queries a turn
+MOST = 2000  # queries a turn
 
 Ask = Callable[[int], None]  # query number -> when it has been answered
 
@@ -118,8 +118,8 @@ def prepared(prepare: Callable[[object], Ask], contenders) -> tuple[dict[str, As
   return asks, failed
 
 
-def measured(asks: dict[str, Ask]) -> tuple[dict[str, list[np.ndarray]], dict[str, float]]:
-  """(by name seconds of the queries of each turn, by name CPU seconds a query); as many queries for each."""
+def measured(asks: dict[str, Ask], least: int) -> tuple[dict[str, list[np.ndarray]], dict[str, float]]:
+  """(by name seconds of the queries of each turn, by name CPU seconds a query); as many for each, at least `least`."""
   def spent(ask, queries):
     seconds = np.empty(queries)
     for n in range(queries):
@@ -127,12 +127,12 @@ def measured(asks: dict[str, Ask]) -> tuple[dict[str, list[np.ndarray]], dict[st
       ask(n)
       seconds[n] = time.perf_counter() - start
     return seconds
-  longest = max(float(np.median(spent(ask, LEAST))) for ask in asks.values())
-  queries = int(np.clip(FLAGS.seconds / longest, LEAST, MOST))
+  longest = max(float(np.median(spent(ask, least))) for ask in asks.values())
+  queries = int(np.clip(FLAGS.seconds / longest, least, MOST))
   turns, cpu = {name: [] for name in asks}, dict.fromkeys(asks, 0.0)
   for _ in range(FLAGS.turns):
     for name, ask in asks.items():
-      spent(ask, 2)  # wakes its threads, and lets those of the one before fall asleep
+      spent(ask, min(2, least))  # wakes its threads, and lets those of the one before fall asleep
       start = time.process_time()
       turns[name].append(spent(ask, queries))
       cpu[name] += (time.process_time() - start) / queries / FLAGS.turns
@@ -141,7 +141,7 @@ def measured(asks: dict[str, Ask]) -> tuple[dict[str, list[np.ndarray]], dict[st
 
 def line(reference: str, dtype: str, scenario: str, asks, failed, samples: int, **more):
   """Measures and reports; `samples` are in a query."""
-  turns, cpu = measured(asks)
+  turns, cpu = measured(asks, least=3 if samples == 1 else 1)  # offline a query is many samples
   medians = {name: [float(np.median(turn)) / samples for turn in kept] for name, kept in turns.items()}
   best = min((name for name in medians if name != Ours.name), key=lambda name: np.median(medians[name]), default=None)
   together = {name: np.concatenate(kept) / samples for name, kept in turns.items()}

@@ -1,13 +1,35 @@
 """The line that every benchmark ends with."""
+import datetime
 import json
 import os
 import platform
 import statistics
+import sys
+from pathlib import Path
 
 
 def spread(values) -> float:
   """(maximum - minimum) / median."""
   return (max(values) - min(values)) / statistics.median(values)
+
+
+def host() -> str:
+  """The processor, how many cores of it this process may use, and what of its instructions is for bfloat16."""
+  try:
+    told = dict(line.split(':', 1) for line in Path('/proc/cpuinfo').read_text().splitlines() if ':' in line)
+    told = {name.strip(): value.strip() for name, value in told.items()}
+  except OSError:
+    told = {}
+  name = told.get('model name') or platform.processor() or platform.machine()
+  known = [flag for flag in ('amx_bf16', 'avx512_bf16') if flag in told.get('flags', '').split()]
+  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+  return f'{name} (family {told.get("cpu family", "?")}, model {told.get("model", "?")}), {cores} cores, ' + (
+      ' and '.join(known) or 'no bfloat16 instructions')
+
+
+def command() -> str:
+  """What was typed."""
+  return ' '.join(['python', '-m', f'benchmarks.{Path(sys.argv[0]).stem}', *sys.argv[1:]])
 
 
 def report(benchmark: str, *, ours: list[float], peer: list[float] | None, peer_name: str | None, unit: str, **more):
@@ -17,8 +39,7 @@ def report(benchmark: str, *, ours: list[float], peer: list[float] | None, peer_
     ours, peer: the same number of repetitions, in `unit`, lower being better; without a peer there is no ratio.
   """
   mine, theirs = statistics.median(ours), statistics.median(peer) if peer else None
-  machine = f'{platform.machine()}, {os.cpu_count()} cores'
   print(json.dumps({'benchmark': benchmark, 'ours': round(mine, 6), 'peer': theirs and round(theirs, 6),
                     'peer_name': peer_name, 'unit': unit, 'ratio': theirs and round(theirs / mine, 3), 'n': len(ours),
-                    'spread': [round(spread(x), 3) for x in (ours, peer) if x], 'machine': machine, **more}),
-        flush=True)
+                    'spread': [round(spread(x), 3) for x in (ours, peer) if x], 'machine': host(),
+                    'date': datetime.date.today().isoformat(), 'command': command(), **more}), flush=True)

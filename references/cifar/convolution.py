@@ -1,14 +1,18 @@
-"""3 x 3 convolution without bias: XLA's own on accelerators, matrix products over blocks of the batch on CPUs.
+"""3 x 3 convolution without bias: XLA's own on accelerators; on CPUs Winograd's in float32, products in bfloat16.
 
 XLA:CPU's gradient with respect to the filters takes several times as long as its forward pass once the batch is large,
 and its convolutions gain nothing from bfloat16, while its matrix products do. So on CPUs the batch is cut into blocks
-of a few images, small enough that their patches (im2col) stay in the cache, and each block is a matrix product.
-benchmarks/convolution.py prints what that gains.
+of a few images, small enough that their patches (im2col) stay in the cache, and each block is a matrix product. In
+float32, where products cost most and rounding least, winograd.py takes fewer. benchmarks/convolution.py prints what
+both gain.
 """
 import functools
 
 import jax
 import jax.numpy as jnp
+
+from references.cifar import winograd
+from references.cifar.blocks import over_blocks
 
 BLOCK = 16  # images; 8 to 32 measured alike
 OFFSETS = tuple((i, j) for i in range(3) for j in range(3))
@@ -20,7 +24,8 @@ def conv3x3(x, kernel, size: tuple[int, int]):
 
   x: [B, H, W, C]; kernel: [3, 3, C, K], of the same dtype; size: (h, w), at most (H, W) -> [B, h, w, K], that dtype.
   """
-  return jax.lax.platform_dependent(x, kernel, cpu=functools.partial(_blocked, size=size),
+  on_cpu = winograd.convolution if x.dtype == jnp.float32 else _blocked
+  return jax.lax.platform_dependent(x, kernel, cpu=functools.partial(on_cpu, size=size),
                                     default=functools.partial(_plain, size=size))
 
 
@@ -31,7 +36,8 @@ def _forward(x, kernel, size):
 def _backward(size, saved, dy):
   def plain(x, kernel, dy):
     return jax.vjp(functools.partial(_plain, size=size), x, kernel)[1](dy)
-  return jax.lax.platform_dependent(*saved, dy, cpu=_blocked_gradients, default=plain)
+  on_cpu = winograd.gradients if dy.dtype == jnp.float32 else _blocked_gradients
+  return jax.lax.platform_dependent(*saved, dy, cpu=on_cpu, default=plain)
 
 
 conv3x3.defvjp(_forward, _backward)
@@ -40,31 +46,6 @@ conv3x3.defvjp(_forward, _backward)
 def _plain(x, kernel, size):
   padding = [(1, 1 - (have - want)) for have, want in zip(x.shape[1:3], size)]
   return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-
-
-def _split(x):
-  """[B, ...] -> [rows, blocks, ...]: block i holds rows i, i + blocks, ...
-
-  So a batch sharded over devices stays where it is if their number divides `rows`. `rows` is the largest divisor of B
-  up to BLOCK: a batch size without one, say a prime, is right but slow.
-  """
-  rows = next(n for n in range(min(BLOCK, len(x)), 0, -1) if len(x) % n == 0)
-  return x.reshape(rows, -1, *x.shape[1:])
-
-
-def _over_blocks(block, inputs, shapes, *, total=None):
-  """Runs `block` over the blocks of `inputs`: (its outputs put together for each of `shapes`, its last one summed)."""
-  inputs = [_split(x) for x in inputs]
-  outputs = [jnp.zeros((*inputs[0].shape[:2], *shape), inputs[0].dtype) for shape in shapes]
-
-  def body(i, carry):
-    outputs, total = carry
-    made, extra = block(*(jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False) for x in inputs))
-    outputs = [jax.lax.dynamic_update_index_in_dim(out, new, i, 1) for out, new in zip(outputs, made)]
-    return outputs, None if total is None else total + extra
-
-  outputs, total = jax.lax.fori_loop(0, inputs[0].shape[1], body, (outputs, total))
-  return [out.reshape(-1, *out.shape[2:]) for out in outputs], total
 
 
 def _pad(x):
@@ -85,7 +66,7 @@ def _blocked(x, kernel, size):
     y = _dot(patches.reshape(-1, 9 * channels), matrix)
     return [y.astype(x.dtype).reshape(-1, h, w, filters)], None
 
-  return _over_blocks(block, [x], [(h, w, filters)])[0][0]
+  return over_blocks(block, [x], [(h, w, filters)], rows=BLOCK)[0][0]
 
 
 def _blocked_gradients(x, kernel, dy):
@@ -101,6 +82,6 @@ def _blocked_gradients(x, kernel, dy):
     patches = _kept(jnp.concatenate([turned[:, :, i:i + h, j:j + w].reshape(channels, -1) for i, j in OFFSETS]))
     return [dx.astype(x.dtype)], _dot(patches, dy)
 
-  (dx,), total = _over_blocks(block, [x, dy], [(height, width, channels)],
-                              total=jnp.zeros((9 * channels, filters), jnp.float32))
+  (dx,), total = over_blocks(block, [x, dy], [(height, width, channels)], rows=BLOCK,
+                             total=jnp.zeros((9 * channels, filters), jnp.float32))
   return dx, total.reshape(kernel.shape).astype(kernel.dtype)

@@ -1,4 +1,5 @@
 """Convolutional networks for small images: groups of two convolutions, each group at half the resolution; a ResNet."""
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,14 +11,35 @@ import jax.numpy as jnp
 from references.cifar.convolution import conv3x3
 
 
-def max_pool(x):
-  """Maximum over 2 x 2 windows, NHWC: odd rows and columns are cut off.
-
-  By reshape and maximum: the gradient of flax's max_pool is several times slower on CPUs.
-  """
+def _corners(x):
+  """[B, H, W, C] -> four of [B, H/2, W/2, C]: the upper left, upper right, lower left, lower right of each 2 x 2."""
   batch, height, width, channels = x.shape
-  x = x[:, :height // 2 * 2, :width // 2 * 2]
-  return x.reshape(batch, height // 2, 2, width // 2, 2, channels).max((2, 4))
+  x = x[:, :height // 2 * 2, :width // 2 * 2].reshape(batch, height // 2, 2, width // 2, 2, channels)
+  return [x[:, :, i, :, j] for i in (0, 1) for j in (0, 1)]
+
+
+@jax.custom_vjp
+def max_pool(x):
+  """Maximum over 2 x 2 windows, NHWC: odd rows and columns are cut off; of equal ones the first has the gradient.
+
+  So torch has it. benchmarks/convolution.py prints what this gradient gains over flax's and over that of a maximum.
+  """
+  return functools.reduce(jnp.maximum, _corners(x))
+
+
+def _max_pool_backward(saved, dy):
+  x, y = saved
+  spread, taken = [], False
+  for corner in _corners(x):
+    spread.append(jnp.where((corner == y) & ~jnp.asarray(taken), dy, 0))
+    taken |= corner == y
+  dx = jnp.stack([jnp.stack(spread[:2], 3), jnp.stack(spread[2:], 3)], 2)
+  batch, height, width, channels = y.shape
+  return jnp.pad(dx.reshape(batch, 2 * height, 2 * width, channels),
+                 ((0, 0), *((0, size % 2) for size in x.shape[1:3]), (0, 0))),
+
+
+max_pool.defvjp(lambda x: (max_pool(x), (x, max_pool(x))), _max_pool_backward)
 
 
 class BatchNorm(nn.BatchNorm):

@@ -1,0 +1,74 @@
+"""Seconds to train CIFAR-10 to 94 %, ours against airbench94_muon as its author wrote it, on this machine.
+
+  python -m benchmarks.airbench --peer_dir=DIR --data_dir=DIR [--config=references/cifar/configs/fastest.py] [--runs=25]
+
+Each side trains --runs times in processes of its own, one side after the other, ours by `launchers.train --runs=N`, the
+peer by `benchmarks.airbench_peer`; both commands are in the line that is printed. The ratio is of mean seconds of the
+WARM clock, the peer's own: setting up from data, training, and the last evaluation with its views. A recipe with a
+fixed schedule hits or misses: both accuracies are there, with the mean's 95 % interval, and how many runs reached 94 %.
+"""
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from absl import app, flags
+
+from benchmarks import airbench_peer
+from benchmarks.report import report
+from scoring import clocks, ledger, statistics
+from scoring import tape as tapes
+from scoring.problem import Problem
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string('config', 'references/cifar/configs/airbench94_muon.py', 'ours')
+flags.DEFINE_list('more', [], 'flags for launchers.train, as --more=--config.compute_dtype=float32')
+flags.DEFINE_string('workdir', '', 'keeps our tapes there; default: a folder that is removed')
+TARGET = 0.94
+
+
+def ours(workdir: Path) -> tuple[list[str], list[dict]]:
+  """(command, runs), a run being accuracy, seconds by clock, and the device."""
+  command = [sys.executable, '-m', 'launchers.train', f'--config={FLAGS.config}', f'--workdir={workdir}',
+             f'--data_dir={FLAGS.data_dir}', f'--runs={FLAGS.runs}', '--config.stop=end', *FLAGS.more]
+  subprocess.run(command, stdout=sys.stderr, check=False)  # 3: a run missed the target, which is a result
+  runs = []
+  for name in ledger.names(workdir):
+    events = tapes.read(workdir / name)
+    last = clocks.evaluations(events)[-1:]
+    if not last:
+      raise Problem(f'{workdir / name}: the run ended before it was evaluated; see what it printed')
+    seconds = {clock.name: clocks.seconds(events, clock, 'end') for clock in clocks.CLOCKS}
+    runs.append({'accuracy': last[0]['metrics']['accuracy'], 'seconds': seconds[clocks.WARM.name], 'clocks': seconds,
+                 'device': events[0]['hardware']['device_kind']})
+  return command, runs
+
+
+def theirs() -> tuple[list[str], list[dict]]:
+  command = [sys.executable, '-m', 'benchmarks.airbench_peer', f'--peer_dir={FLAGS.peer_dir}', f'--runs={FLAGS.runs}',
+             f'--data_dir={FLAGS.data_dir}', f'--dtype={FLAGS.dtype}']
+  ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+  return command, [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"run"')]
+
+
+def main(_):
+  airbench_peer.check(FLAGS.peer_dir)
+  with tempfile.TemporaryDirectory() as spare:
+    made = {'ours': ours(Path(FLAGS.workdir or spare).expanduser()), 'peer': theirs()}
+  told = {}
+  for side, (command, runs) in made.items():
+    accuracy = statistics.describe([run['accuracy'] for run in runs])
+    told[side] = {'command': shlex.join(command), 'accuracy': accuracy['mean'],
+                  'accuracy_interval': accuracy['interval'], 'device': runs[0]['device'],
+                  'reached': sum(run['accuracy'] >= TARGET for run in runs)}
+  told['ours']['clocks'] = {name: statistics.describe([run['clocks'][name] for run in made['ours'][1]])['mean']
+                            for name in made['ours'][1][0]['clocks']}
+  report('airbench', **{side: [run['seconds'] for run in runs] for side, (_, runs) in made.items()},
+         peer_name=airbench_peer.FILE, unit='s', sides=told)
+  return 0
+
+
+if __name__ == '__main__':
+  app.run(main)

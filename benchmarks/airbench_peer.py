@@ -1,0 +1,134 @@
+"""K. Jordan's airbench94_muon.py, unmodified, from a checkout of his cifar10-airbench that the user names.
+
+  python -m benchmarks.airbench_peer --peer_dir=DIR --data_dir=DIR [--runs=25] [--dtype=bfloat16]
+
+Trains as the file's own last lines do, a warm-up run first, and prints one line of JSON a run: accuracy with its
+test-time augmentation, and seconds on its own clock. Nothing of it is copied. On a machine without CUDA, for which it
+was not written, the names of CUDA that it uses stand for the CPU: half precision becomes float32 (with --dtype=bfloat16
+under torch's autocast), its events read the clock, and only its first batch is run beforehand, since that compiles all.
+"""
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from unittest import mock
+
+from absl import app, flags
+
+from input_pipelines import cifar10
+from scoring.problem import Problem
+
+FILE = 'airbench94_muon.py'
+COMMIT = 'f1c599c4af24aca803e3e65a6a7e52a502e09d0e'  # that this was written for
+
+FLAGS = flags.FLAGS
+flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
+flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put CIFAR-10')
+flags.DEFINE_integer('runs', 25, 'how many of each, after a warm-up', lower_bound=1)
+flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'],
+                  'on a CPU; on a GPU the peer computes in float16, as its file says')
+
+
+def check(peer_dir: str) -> Path:
+  """Its file; raises Problem where it is not there."""
+  path = Path(peer_dir).expanduser() / FILE
+  if not peer_dir or not path.is_file():
+    raise Problem(f'--peer_dir={peer_dir}: no {FILE} there; git clone '
+                  f'https://github.com/KellerJordan/cifar10-airbench, git checkout {COMMIT}, and name that folder')
+  return path
+
+
+def load(peer_dir: str):
+  """Its file as a module."""
+  path = check(peer_dir)
+  spec = importlib.util.spec_from_file_location('airbench94_muon', path)
+  module = importlib.util.module_from_spec(spec)
+  with mock.patch.object(sys, 'argv', [str(path)]):  # it reads its own text
+    spec.loader.exec_module(module)
+  return module
+
+
+class Clock:
+  """A CUDA event on a machine that has none."""
+
+  def __init__(self, enable_timing=True):
+    self.seconds = None
+
+  def record(self):
+    self.seconds = time.perf_counter()
+
+  def elapsed_time(self, other) -> float:
+    """Milliseconds from this one to `other`."""
+    return 1000 * (other.seconds - self.seconds)
+
+
+@contextlib.contextmanager
+def device(torch):
+  """'cuda', or where there is none 'cpu', with the names of CUDA that the file uses standing for it."""
+  if torch.cuda.is_available():
+    yield 'cuda'
+    return
+  load_here = lambda path, map_location=None, read=torch.load: read(path)
+  with contextlib.ExitStack() as stack:
+    for where, name, new in ((torch.Tensor, 'half', torch.Tensor.float),
+                             (torch.nn.Module, 'half', torch.nn.Module.float), (torch, 'load', load_here),
+                             (torch.cuda, 'Event', Clock), (torch.cuda, 'synchronize', lambda: None)):
+      stack.enter_context(mock.patch.object(where, name, new))
+    yield 'cpu'
+
+
+def network(peer, torch, where: str, dtype: str):
+  """Its network, channels last, compiled as the file does, or on a CPU by default."""
+  model = peer.CifarNet().to(where).to(memory_format=torch.channels_last)
+  if where == 'cpu' and dtype == 'bfloat16':
+    model.forward = torch.autocast('cpu', torch.bfloat16)(model.forward)
+  model.compile(**({'mode': 'max-autotune'} if where == 'cuda' else {}))
+  return model
+
+
+def write_data(torch, data_dir: str, folder: Path):
+  """CIFAR-10 as the file would have saved it."""
+  folder.mkdir()
+  for split, name in (('train', 'train'), ('eval', 'test')):
+    rows = cifar10.load(data_dir)[split]
+    torch.save({'images': torch.tensor(rows['image']), 'labels': torch.tensor(rows['label']).long(),
+                'classes': list(cifar10.CLASSES)}, folder / f'{name}.pt')
+
+
+def warm_up(peer, model, where: str):
+  """As the file does; on a CPU one batch forwards and back, and one forwards, since that compiles all there is."""
+  if where == 'cuda':
+    peer.main('warmup', model)
+    return
+  model.reset()
+  images, labels = next(iter(peer.CifarLoader('cifar10', batch_size=2000, aug={'flip': True, 'translate': 2})))
+  for kept in (True, False):  # while the whitening bias is trained, and afterwards
+    peer.F.cross_entropy(model(images, whiten_bias_grad=kept), labels).backward()
+  model.zero_grad(set_to_none=True)
+  peer.evaluate(model, peer.CifarLoader('cifar10', train=False, batch_size=2000))
+
+
+def main(_):
+  import torch
+  peer = load(FLAGS.peer_dir)
+  told = []  # what it would print, a row an epoch and one at the end
+  peer.print_training_details = lambda variables, is_final_entry: told.append(variables)
+  with device(torch) as where, tempfile.TemporaryDirectory() as folder:
+    write_data(torch, FLAGS.data_dir, Path(folder) / 'cifar10')
+    os.chdir(folder)
+    model = network(peer, torch, where, FLAGS.dtype)
+    warm_up(peer, model, where)
+    for run in range(FLAGS.runs):
+      accuracy = peer.main(run, model)
+      print(json.dumps({'run': run, 'accuracy': round(accuracy, 4), 'seconds': round(told[-1]['time_seconds'], 4),
+                        'device': torch.cuda.get_device_name() if where == 'cuda' else where,
+                        'torch': torch.__version__}), flush=True)
+  return 0
+
+
+if __name__ == '__main__':
+  app.run(main)

@@ -1,0 +1,92 @@
+"""Images/s of a training step of airbench94_muon on made-up images, ours against its author's in torch, compiled.
+
+  python -m benchmarks.cifar_step --peer_dir=DIR [--batch_size=2000] [--image_size=32] [--dtype=bfloat16]
+
+Both compute forward and backward pass and both optimizers on batches that lie on the device, on the accelerator if
+there is one (torch needs to see it too), else on the CPU, with float32 parameters. Ours also shifts and mirrors the
+images, within the step; the author's code does that once an epoch, and it is left out. The two take turns.
+--peer_dir as of benchmarks.airbench_peer; without one, ours alone.
+"""
+import dataclasses
+import functools
+import time
+
+import jax
+import numpy as np
+from absl import app, flags
+
+from benchmarks import airbench_peer
+from benchmarks.report import report
+from references.cifar.configs import airbench94_muon
+from training.step import init_state, make_train_step
+
+FLAGS = flags.FLAGS
+flags.DEFINE_integer('batch_size', 2000, 'images a step')
+flags.DEFINE_integer('image_size', 32, 'rows and columns')
+flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 2 on a CPU, 50 on an accelerator')
+flags.DEFINE_integer('turns', 5, 'turns of each')
+
+
+def ours(images, labels):
+  """(steps) -> None: runs so many and waits for the last."""
+  config = dataclasses.replace(airbench94_muon.get_config(), batch_size=len(labels), compute_dtype=FLAGS.dtype)
+  task = config.make_task('')
+  batch = jax.device_put({'image': images, 'label': labels, 'index': np.arange(len(labels), dtype=np.int32),
+                          'epoch': np.zeros(len(labels), np.int32), 'mask': np.ones(len(labels), bool)})
+  step = jax.jit(make_train_step(task, shape=FLAGS.image_size, unroll=jax.default_backend() == 'cpu'), donate_argnums=0)
+  kept = [jax.jit(functools.partial(init_state, task))(np.uint32(0))]
+
+  def turn(steps):
+    for _ in range(steps):
+      kept[0], _ = step(kept[0], batch, np.uint32(0))
+    jax.block_until_ready(kept[0])
+  return turn
+
+
+def theirs(images, labels):
+  """The same of the author's network and optimizers, put together as his `main` does."""
+  import torch
+  peer = airbench_peer.load(FLAGS.peer_dir)
+  with airbench_peer.device(torch) as where:
+    model = airbench_peer.network(peer, torch, where, FLAGS.dtype)
+    model.reset()
+    x = torch.tensor(images).to(where).permute(0, 3, 1, 2).half().to(memory_format=torch.channels_last) / 255
+    x = torch.nn.functional.interpolate(x, FLAGS.image_size) if FLAGS.image_size != x.shape[-1] else x
+  y = torch.tensor(labels).long().to(where)
+  filters = [p for p in model.parameters() if len(p.shape) == 4 and p.requires_grad]
+  rest = [p for p in model.parameters() if len(p.shape) != 4 and p.requires_grad]
+  optimizers = [torch.optim.SGD(rest, lr=1e-3, momentum=0.85, nesterov=True, weight_decay=1e-3, fused=True),
+                peer.Muon(filters, lr=0.24, momentum=0.6, nesterov=True)]
+
+  def turn(steps):
+    for _ in range(steps):
+      peer.F.cross_entropy(model(x), y, label_smoothing=0.2, reduction='sum').backward()
+      for optimizer in optimizers:
+        optimizer.step()
+      model.zero_grad(set_to_none=True)
+    if where == 'cuda':
+      torch.cuda.synchronize()
+  return turn
+
+
+def main(_):
+  rng, size = np.random.default_rng(0), FLAGS.batch_size
+  images, labels = rng.integers(0, 255, (size, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, size).astype(np.int32)
+  steps = FLAGS.steps or (2 if jax.default_backend() == 'cpu' else 50)
+  turns = [make(images, labels) for make in ([ours, theirs] if FLAGS.peer_dir else [ours])]
+  seconds = [[] for _ in turns]
+  for turn in turns:
+    turn(2)  # compiles
+  for _ in range(FLAGS.turns):
+    for turn, kept in zip(turns, seconds):
+      start = time.perf_counter()
+      turn(steps)
+      kept.append((time.perf_counter() - start) / steps)
+  report('cifar_step', ours=seconds[0], peer=seconds[1] if FLAGS.peer_dir else None,
+         peer_name=f'{airbench_peer.FILE}, torch.compile' if FLAGS.peer_dir else None, unit='s/step',
+         images_per_second=[round(size / float(np.median(s)), 1) for s in seconds], batch_size=size,
+         image_size=FLAGS.image_size, dtype=FLAGS.dtype, device=jax.devices()[0].device_kind, jax=jax.__version__)
+
+
+if __name__ == '__main__':
+  app.run(main)

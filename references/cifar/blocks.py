@@ -1,0 +1,29 @@
+"""A batch cut into blocks that stay in the cache."""
+import jax
+import jax.numpy as jnp
+
+
+def _split(x, most: int):
+  """[B, ...] -> [rows, blocks, ...]: block i holds rows i, i + blocks, ...
+
+  So a batch sharded over devices stays where it is if their number divides `rows`. `rows` is the largest divisor of B
+  up to `most`: a batch size without one, say a prime, is right but slow.
+  """
+  rows = next(n for n in range(min(most, len(x)), 0, -1) if len(x) % n == 0)
+  return x.reshape(rows, -1, *x.shape[1:])
+
+
+def over_blocks(block, inputs, shapes, *, rows: int, total=None):
+  """Runs `block` over blocks of up to `rows` of `inputs`: (its outputs put together for each of `shapes`, its last one
+  summed)."""
+  inputs = [_split(x, rows) for x in inputs]
+  outputs = [jnp.zeros((*inputs[0].shape[:2], *shape), inputs[0].dtype) for shape in shapes]
+
+  def body(i, carry):
+    outputs, total = carry
+    made, extra = block(*(jax.lax.dynamic_index_in_dim(x, i, 1, keepdims=False) for x in inputs))
+    outputs = [jax.lax.dynamic_update_index_in_dim(out, new, i, 1) for out, new in zip(outputs, made)]
+    return outputs, None if total is None else total + extra
+
+  outputs, total = jax.lax.fori_loop(0, inputs[0].shape[1], body, (outputs, total))
+  return [out.reshape(-1, *out.shape[2:]) for out in outputs], total
