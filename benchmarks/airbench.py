@@ -14,18 +14,16 @@ import sys
 import tempfile
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks import airbench_peer
 from benchmarks.report import report
+from launchers import command as commands
 from scoring import clocks, ledger, statistics
 from scoring import tape as tapes
 from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string('config', 'references/cifar/configs/airbench94_muon.py', 'ours')
-flags.DEFINE_list('more', [], 'flags for launchers.train, as --more=--config.compute_dtype=float32')
-flags.DEFINE_string('workdir', '', 'keeps our tapes there; default: a folder that is removed')
 TARGET = 0.94
 
 
@@ -53,7 +51,10 @@ def theirs() -> tuple[list[str], list[dict]]:
   return command, [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"run"')]
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if commands.help_wanted(argv):
+    return commands.print_help(doc)
+  commands.parse(argv)
   airbench_peer.check(FLAGS.peer_dir)
   with tempfile.TemporaryDirectory() as spare:
     made = {'ours': ours(Path(FLAGS.workdir or spare).expanduser()), 'peer': theirs()}
@@ -71,4 +72,8 @@ def main(_):
 
 
 if __name__ == '__main__':
-  app.run(main)
+  airbench_peer.define_flags()
+  flags.DEFINE_string('config', 'references/cifar/configs/airbench94_muon.py', 'ours')
+  flags.DEFINE_list('more', [], 'flags for launchers.train, as --more=--config.compute_dtype=float32')
+  flags.DEFINE_string('workdir', '', 'keeps our tapes there; default: a folder that is removed')
+  commands.run(main, __doc__)

@@ -10,27 +10,31 @@ under torch's autocast), its events read the clock, and only its first batch is 
 import contextlib
 import importlib.util
 import json
-import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 from unittest import mock
 
-from absl import app, flags
+from absl import flags
 
 from input_pipelines import cifar10
+from launchers import command
 from scoring.problem import Problem
 
 FILE = 'airbench94_muon.py'
 COMMIT = 'f1c599c4af24aca803e3e65a6a7e52a502e09d0e'  # that this was written for
 
 FLAGS = flags.FLAGS
-flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
-flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put CIFAR-10')
-flags.DEFINE_integer('runs', 25, 'how many of each, after a warm-up', lower_bound=1)
-flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'],
-                  'on a CPU; on a GPU the peer computes in float16, as its file says')
+
+
+def define_flags():
+  """Those of the scripts that run it; in a function, since launchers.train has some of these names too."""
+  flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
+  flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put CIFAR-10')
+  flags.DEFINE_integer('runs', 25, 'how many of each, after a warm-up', lower_bound=1)
+  flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'],
+                    'on a CPU; on a GPU the peer computes in float16, as its file says')
 
 
 def check(peer_dir: str) -> Path:
@@ -48,7 +52,10 @@ def load(peer_dir: str):
   spec = importlib.util.spec_from_file_location('airbench94_muon', path)
   module = importlib.util.module_from_spec(spec)
   with mock.patch.object(sys, 'argv', [str(path)]):  # it reads its own text
-    spec.loader.exec_module(module)
+    try:
+      spec.loader.exec_module(module)
+    except ModuleNotFoundError as missing:
+      raise Problem(f"{path}: {missing}; pip install -e '.[peers]' torchvision") from None
   return module
 
 
@@ -112,23 +119,31 @@ def warm_up(peer, model, where: str):
   peer.evaluate(model, peer.CifarLoader('cifar10', train=False, batch_size=2000))
 
 
-def main(_):
+def train(peer_dir: str, data_dir: str, runs: int, dtype: str):
+  """Yields {run, accuracy, seconds, device, torch} of each run, after the warm-up."""
+  peer = load(peer_dir)
   import torch
-  peer = load(FLAGS.peer_dir)
   told = []  # what it would print, a row an epoch and one at the end
   peer.print_training_details = lambda variables, is_final_entry: told.append(variables)
-  with device(torch) as where, tempfile.TemporaryDirectory() as folder:
-    write_data(torch, FLAGS.data_dir, Path(folder) / 'cifar10')
-    os.chdir(folder)
-    model = network(peer, torch, where, FLAGS.dtype)
+  with device(torch) as where, tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+    write_data(torch, data_dir, Path('cifar10'))  # where it looks
+    model = network(peer, torch, where, dtype)
     warm_up(peer, model, where)
-    for run in range(FLAGS.runs):
+    for run in range(runs):
       accuracy = peer.main(run, model)
-      print(json.dumps({'run': run, 'accuracy': round(accuracy, 4), 'seconds': round(told[-1]['time_seconds'], 4),
-                        'device': torch.cuda.get_device_name() if where == 'cuda' else where,
-                        'torch': torch.__version__}), flush=True)
+      yield {'run': run, 'accuracy': round(accuracy, 4), 'seconds': round(told[-1]['time_seconds'], 4),
+             'device': torch.cuda.get_device_name() if where == 'cuda' else where, 'torch': torch.__version__}
+
+
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
+  for run in train(FLAGS.peer_dir, FLAGS.data_dir, FLAGS.runs, FLAGS.dtype):
+    print(json.dumps(run), flush=True)
   return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  define_flags()
+  command.run(main, __doc__)

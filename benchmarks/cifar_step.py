@@ -13,10 +13,11 @@ import time
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 from benchmarks import airbench_peer
 from benchmarks.report import report
+from launchers import command
 from references.cifar.configs import airbench94_muon
 from training.step import init_state, make_train_step
 
@@ -45,8 +46,8 @@ def ours(images, labels):
 
 def theirs(images, labels):
   """The same of the author's network and optimizers, put together as his `main` does."""
-  import torch
   peer = airbench_peer.load(FLAGS.peer_dir)
+  import torch
   with airbench_peer.device(torch) as where:
     model = airbench_peer.network(peer, torch, where, FLAGS.dtype)
     model.reset()
@@ -69,7 +70,10 @@ def theirs(images, labels):
   return turn
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   rng, size = np.random.default_rng(0), FLAGS.batch_size
   images, labels = rng.integers(0, 255, (size, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, size).astype(np.int32)
   steps = FLAGS.steps or (2 if jax.default_backend() == 'cpu' else 50)
@@ -86,7 +90,9 @@ def main(_):
          peer_name=f'{airbench_peer.FILE}, torch.compile' if FLAGS.peer_dir else None, unit='s/step',
          images_per_second=[round(size / float(np.median(s)), 1) for s in seconds], batch_size=size,
          image_size=FLAGS.image_size, dtype=FLAGS.dtype, device=jax.devices()[0].device_kind, jax=jax.__version__)
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  airbench_peer.define_flags()
+  command.run(main, __doc__)

@@ -13,9 +13,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
 from benchmarks.report import host
+from launchers import command
+from scoring.problem import Problem
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'benchmarks' / 'results'
@@ -36,15 +38,15 @@ flags.DEFINE_string('output', None, 'file of lines; default: benchmarks/results/
 
 def measured(name: str, arguments) -> list[dict]:
   """What a benchmark says, or one line that says why it says nothing."""
-  command = [sys.executable, '-m', f'benchmarks.{name}', *arguments]
-  print('python -m', *command[2:], flush=True)
-  ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+  argv = [sys.executable, '-m', f'benchmarks.{name}', *arguments]
+  print('python', *argv[1:], flush=True)
+  ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
   lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"benchmark"')]
   if ran.returncode or not lines:
     said = [line for line in ran.stderr.splitlines() if line.strip() and not line.startswith('-')]
     reason = next((line for line in reversed(said) if re.match(r'[\w.]+(Error|Problem|Exception|error):', line)),
                   said[-1] if said else 'it said nothing')
-    lines.append({'benchmark': name, 'machine': host(), 'command': ' '.join(['python', *command[1:]]),
+    lines.append({'benchmark': name, 'machine': host(), 'command': ' '.join(['python', *argv[1:]]),
                   'not_measured': {'all': reason[:200]}})
   return lines
 
@@ -103,9 +105,12 @@ def with_table(text: str) -> str:
   return before + BEGIN + table(lines) + END + rest.split(END, 1)[1]
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   if unknown := set(FLAGS.only) - set(COMMANDS):
-    raise app.UsageError(f'--only={unknown.pop()}: choose from {", ".join(COMMANDS)}')
+    raise Problem(f'--only={unknown.pop()}: choose from {", ".join(COMMANDS)}')
   if not FLAGS.table:
     output = Path(FLAGS.output or RESULTS / f'{re.sub("[^a-z0-9]+", "_", host().lower()).strip("_")}.jsonl')
     for name in FLAGS.only:
@@ -115,7 +120,8 @@ def main(_):
         output.write_text(''.join(json.dumps(line) + '\n' for line in kept(read(output), new)))
   readme = ROOT / 'README.md'
   readme.write_text(with_table(readme.read_text()))
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main, __doc__)

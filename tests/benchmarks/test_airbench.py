@@ -1,0 +1,36 @@
+"""The benchmark against airbench94_muon: a checkout that is missing is one line; its own code trains, unmodified.
+
+DAYBREAK_AIRBENCH_DIR names a checkout of github.com/KellerJordan/cifar10-airbench (make test-peers).
+"""
+import os
+
+import numpy as np
+import pytest
+
+from benchmarks import airbench_peer
+from input_pipelines import cifar10
+from scoring.problem import Problem
+
+
+def test_a_checkout_that_is_not_there_is_one_line(tmp_path):
+  for folder in ('', str(tmp_path)):
+    with pytest.raises(Problem, match='no airbench94_muon.py there; git clone https://.*, git checkout f1c599c'):
+      airbench_peer.check(folder)
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings('ignore')
+def test_the_authors_code_trains_on_this_machine(monkeypatch):
+  torch = pytest.importorskip('torch')
+  folder = os.environ.get('DAYBREAK_AIRBENCH_DIR')
+  if not folder:
+    pytest.skip('needs a checkout of cifar10-airbench: set DAYBREAK_AIRBENCH_DIR')
+  random = np.random.default_rng(0)
+  label = random.integers(0, 10, 4000).astype(np.int32)
+  image = random.integers(0, 256, (4000, 32, 32, 3), np.uint8)
+  monkeypatch.setattr(cifar10, 'load', lambda data_dir: {
+      'train': {'image': image, 'label': label}, 'eval': {'image': image[:2000], 'label': label[:2000]}})
+  halves = torch.Tensor.half, torch.load
+  (run,) = airbench_peer.train(os.path.abspath(folder), '', 1, 'float32')
+  assert 0 <= run['accuracy'] <= 1 and run['seconds'] > 0 and run['torch'] == torch.__version__
+  assert (torch.Tensor.half, torch.load) == halves, 'nothing of torch stays replaced'
