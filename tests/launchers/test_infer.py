@@ -126,6 +126,7 @@ def test_an_entry_of_dawnbench_is_one_that_our_review_and_its_format_admit(runs,
       dawnbench_inference.entry({**made, **change})
 
 
+@pytest.mark.slow
 def test_the_peak_of_a_server_is_found_and_holds(runs):
   flags, workdir = runs['digits']
   done = finish(start('infer', *flags, f'--workdir={workdir}', '--scenario=server', '--mode=performance', '--find_peak',

@@ -13,6 +13,7 @@ from scoring import audit, ledger, record, review
 from scoring import tape as tapes
 from tests.launchers.running import DIGITS, finish, kill, start
 
+pytestmark = pytest.mark.slow
 FLAGS = (f'--config={DIGITS}', '--runs=2', '--config.num_epochs=30', '--config.stop=end')
 
 
