@@ -25,6 +25,11 @@ def git(*args: str) -> str | None:
   return done.stdout.strip() if done.returncode == 0 else None
 
 
+def changed() -> str | None:
+  """What of the code, its configs included, is not as it was committed, a line a file; None without git."""
+  return git('status', '--porcelain', '--', *ROOMS)
+
+
 def commit_sha256(commit: str) -> str:
   """`code_sha256` of a commit of this checkout, without checking it out."""
   names = git('ls-tree', '-r', '--name-only', '-z', commit, '--', *ROOMS).split('\0')

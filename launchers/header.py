@@ -53,7 +53,7 @@ def submitter() -> dict[str, str]:
 
 def header(config, task, devices) -> dict:
   """What ran: the first line of a tape."""
-  machine, status = hardware(devices), checkout.git('status', '--porcelain')
+  machine, status = hardware(devices), checkout.changed()
   return {
       'tape_version': 1, **recipe.describe(config, task), 'command': command.recorded(sys.argv[1:]),
       'code_sha256': checkout.code_sha256(), 'git_commit': checkout.git('rev-parse', 'HEAD'),

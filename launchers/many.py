@@ -66,13 +66,18 @@ def _end_late(runs_dir: Path, name: str):
 
 
 def _check_alike(runs_dir: Path, name: str):
-  """Raises Problem where a run would join others of another commit or submitter: no review passes such a set."""
+  """Raises Problem where a run would join others of other code or of another submitter: no review passes such a set."""
   others = [run for run in audit_set.runs_of(runs_dir) if run.name != name and (run / 'tape.jsonl').exists()]
   first = next((events[0] for events in map(tapes.read, others) if events), {})
-  for field, own in (('git_commit', checkout.git('rev-parse', 'HEAD')), ('submitter', header.submitter())):
+  changed = checkout.changed()
+  for field, own in (('git_commit', checkout.git('rev-parse', 'HEAD')), ('submitter', header.submitter()),
+                     ('git_dirty', None if changed is None else bool(changed))):
     if field in first and first[field] != own:
       raise Problem(f'--workdir={runs_dir}: the {field} of its runs is {first[field]}, that of {name} would be {own}; '
                     'go on with theirs, or begin a new set')
+  if changed:
+    print(f'note: {changed.splitlines()[0].split()[-1]} is not as it was committed, and so no review will pass these '
+          'runs; commit first if they are to be published', file=sys.stderr)
 
 
 def _line(workdir: Path, seed: int, status: int) -> str:

@@ -48,7 +48,8 @@ def make_workdir(config) -> Path:
   """The workdir, made and found writable, and not another config's."""
   workdir = Path(FLAGS.workdir).expanduser()
   if (workdir / 'ledger.jsonl').exists():
-    raise Problem(f'--workdir={workdir}: holds a set of runs (its ledger.jsonl says so); add --runs or name another')
+    raise Problem(f'--workdir={workdir}: holds a set of runs (its ledger.jsonl says so); --runs=N, N above 1, goes '
+                  'on with it, or name another')
   if FLAGS.eval_only and not (workdir / 'tape.jsonl').exists():
     raise Problem(f'--workdir={workdir}: no run there, so no checkpoint to evaluate; train first')
   try:
@@ -229,7 +230,22 @@ def one_run(config, pod) -> int:
     if not pod.index:
       print('this run is complete; its records:')
     return pod.first_says(None if pod.index else write_records(events, workdir))
-  return train(config, workdir, pod)
+  try:
+    return train(config, workdir, pod)
+  except Problem:
+    if not pod.index:
+      take_back(workdir)
+    raise
+
+
+def take_back(workdir: Path):
+  """Removes what a run has made that ended before its tape began; what was there before stays."""
+  tape = workdir / 'tape.jsonl'
+  if tape.exists() and not tape.stat().st_size:
+    tape.unlink()
+    for folder in (workdir / 'checkpoints', workdir):
+      with contextlib.suppress(OSError):  # not there, or not empty
+        folder.rmdir()
 
 
 def together(config, pod) -> int:

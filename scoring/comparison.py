@@ -4,6 +4,7 @@ What has to be alike for seconds and dollars to mean the same is in CONDITIONS; 
 recipe, is what is compared, and is told. Runs that failed have no seconds to the target: they count in the success
 rate and in the expected seconds until a success.
 """
+import math
 from pathlib import Path
 
 from scoring import claims, clocks, ledger, record, statistics, two_samples
@@ -194,7 +195,10 @@ def verdict(made: dict, clock: str) -> str:
     cheaper = 'A' if usd['difference'] < 0 else 'B'
     effect += (', dollars not shown to differ' if usd['p'] >= 1 - made['confidence'] else
                f", and {'cheaper' if cheaper == faster else 'DEARER'} by {abs(usd['difference']):.4g} USD")
-  doubt = '' if found['rank_p'] < 1 - made['confidence'] else f", but {found['rank_p']:.2g} by {tests[1]}"
+  least = 2 / 2**n if made['pairing']['paired'] else 2 / math.comb(found['n_a'] + found['n_b'], n)
+  doubt = '' if found['rank_p'] < 1 - made['confidence'] else (
+      f", but {found['rank_p']:.2g} by {tests[1]}" + (', the least that so few runs can give' if least >= 1 - made[
+          'confidence'] else ''))
   return (f"{faster} is faster by {share(found['ratio']):.1f} % ({percent} interval {bounds}), {effect}; "
           f"p = {found['p']:.2g} by {tests[0]}{doubt}; to show as much again {takes}{notes}")
 

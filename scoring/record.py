@@ -8,6 +8,7 @@ import datetime
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 from scoring import clocks, cost, dawnbench, mlperf
@@ -113,6 +114,7 @@ def write(events, workdir, **author) -> tuple[list[Path], str | None]:
   files = [workdir / 'record.json', workdir / 'result_0.txt']
   write_text(files[0], json.dumps(record(events), indent=1, allow_nan=False) + '\n')
   write_text(files[1], mlperf.text(events))
+  shutil.rmtree(workdir / 'dawnbench', ignore_errors=True)  # an entry of before, perhaps under another name
   try:
     files.extend(dawnbench.write(events, workdir / 'dawnbench', **author))
   except Problem as reason:

@@ -83,7 +83,8 @@ class _LiteralParser(flags.ArgumentParser):
     if isinstance(value, int) and not isinstance(value, bool) and self.kind is float:
       value = float(value)
     if not _matches(value, self.kind):
-      raise ValueError(f'must be {_name(self.kind)}')
+      example = ', such as (1,) or (1, 2)' if typing.get_origin(self.kind) is tuple else ''
+      raise ValueError(f'must be {_name(self.kind)}{example}')
     return value
 
 

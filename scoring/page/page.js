@@ -57,8 +57,8 @@ function read() {
   state = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   const there = new Set(rows.map(row => row.task));
   state.tasks = [...new Set([...Object.keys(tasks), ...there])].filter(task => there.has(task));
-  const followed = live && rows.find(row => !isHistory(row))?.task;
-  if (!there.has(state.task)) state.task = followed || state.tasks[0];
+  const ours = state.tasks.find(task => rows.some(row => row.task === task && !isHistory(row)));
+  if (!there.has(state.task)) state.task = ours || state.tasks[0];
   const here = rows.filter(row => row.task === state.task);
   state.boards = Object.keys(BOARDS).filter(board => here.some(row => isOn(board, row)));
   if (!state.boards.includes(state.board)) state.board = state.boards[0];

@@ -10,9 +10,12 @@ import time
 
 import pytest
 
+from launchers import checkout, header, many
 from scoring import ledger, mlperf, record, review
 from scoring import tape as tapes
+from scoring.problem import Problem
 from tests.launchers.running import DIGITS, ROOT, finish, kill, launch, one_line, read_json, start, train, wait_for
+from tests.tapes import Story
 
 SHORT = ('--config.num_epochs=2', '--config.stop=end', '--config.target_accuracy=0.5')
 
@@ -183,6 +186,22 @@ def test_a_refused_command_leaves_a_set_as_it_was_and_another_config_is_refused(
   shutil.rmtree(tmp_path / 'run_000')
   done = train(tmp_path, *SHORT, '--runs=2')
   assert done.returncode == 1 and 'its tape is gone' in one_line(done.stderr)
+
+
+def test_runs_of_changed_code_are_told_and_join_no_clean_ones(tmp_path, monkeypatch, capsys):
+  for name in ('run_000', 'new'):
+    (tmp_path / name).mkdir()
+  story = Story(git_dirty=False, git_commit=checkout.git('rev-parse', 'HEAD'))
+  (tmp_path / 'run_000' / 'tape.jsonl').write_text(story.tape.text())
+  monkeypatch.setattr(header, 'submitter', lambda: tapes.read(tmp_path / 'run_000')[0]['submitter'])
+  monkeypatch.setattr(checkout, 'changed', lambda: '')
+  many._check_alike(tmp_path, 'run_001')
+  assert capsys.readouterr().err == ''
+  monkeypatch.setattr(checkout, 'changed', lambda: ' M training/step.py')
+  with pytest.raises(Problem, match='git_dirty of its runs is False, that of run_001 would be True'):
+    many._check_alike(tmp_path, 'run_001')
+  many._check_alike(tmp_path / 'new', 'run_000')
+  assert 'training/step.py is not as it was committed' in capsys.readouterr().err
 
 
 def test_two_processes_do_not_share_a_workdir(tmp_path):

@@ -440,3 +440,12 @@ def test_a_run_on_two_machines_says_so_and_has_no_price():
   other = record.record(story.restart(saved).train(5.0).eval(1.0, 0.99).finish().events)
   assert other['mixed'] == ['hardware'] and set(other['cost_usd'].values()) == {None}
   assert 'not the same throughout: hardware' in record.table(other)
+
+
+def test_an_entry_under_another_name_does_not_stay(tmp_path):
+  events = make_tape([{'accuracy': 0.95}], benchmark='cifar10',
+                     target={'metric': 'accuracy', 'value': 0.94, 'num_examples': 10_000}).events
+  for author in ('A B', 'C D'):
+    files, refused = record.write(events, tmp_path, author=author, author_email='a@b.c')
+    assert refused is None
+    assert {*(tmp_path / 'dawnbench').rglob('*.*')} == {path for path in files if 'dawnbench' in path.parts}
