@@ -2,6 +2,7 @@
 import json
 import math
 import re
+import time
 from pathlib import Path
 
 from scoring import clocks, dawnbench, ledger, statistics
@@ -9,6 +10,7 @@ from scoring import tape as tapes
 from scoring.page import history, runs
 from scoring.problem import Problem
 
+JUST_BEGUN_SECONDS = 60  # a process needs some until its tape begins
 CLOCKS = [clock.name for clock in clocks.CLOCKS]
 TEXTS = ('task', 'name', 'model', 'by', 'hardware', 'device', 'date', 'framework', 'scenario', 'mode', 'status')
 
@@ -143,7 +145,11 @@ def of_set(folder: Path, followers) -> dict[str, dict | None]:
 
   followers: path of a tape -> its Follower.
   """
-  return {name: followers(folder / name / 'tape.jsonl').read() for name in ledger.names(folder)}
+  found = {name: followers(folder / name / 'tape.jsonl').read() for name in ledger.names(folder)}
+  last = ledger.read(folder)[-1]
+  if last['event'] == 'begin' and last.get('time', 0) > time.time() - JUST_BEGUN_SECONDS and not found.get(last['run']):
+    found.pop(last['run'], None)  # its process is starting: no failure yet
+  return found
 
 
 def _answered(made: dict, task: str) -> dict:

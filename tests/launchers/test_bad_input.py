@@ -153,7 +153,8 @@ def test_a_disk_that_is_full_from_the_start_is_named(small_disk):
   assert 'No space left' in line and str(disk) in line
 
 
-@pytest.mark.parametrize('flag, words', [('--config.batch_size=5000', 'batch_size'), ('--price=of_nothing', 'of_nothing')])
+@pytest.mark.parametrize('flag, words', [
+    ('--config.batch_size=5000', 'batch_size'), ('--price=of_nothing', 'of_nothing')])
 def test_a_run_that_never_began_leaves_nothing(flag, words, tmp_path):
   done = train(tmp_path / 'run', flag)
   assert done.returncode == 1 and words in one_line(done.stderr)

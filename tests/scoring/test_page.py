@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,15 @@ def test_a_run_that_a_ledger_names_and_that_left_no_tape_counts(tmp_path):
   assert row['n'] == 4 and row['goals'][0]['reached'] == 3
   assert row['goals'][0]['seconds'] == [None] * 4  # what the missing run took is unknown
   assert row['goals'][0]['mean'][0] > 0
+
+
+def test_a_run_whose_process_is_starting_has_not_failed_yet(tmp_path):
+  for name, ago in (('now', 5), ('dead', 3600)):
+    (tmp_path / name).mkdir()
+    begin = {'run': 'run_000', 'event': 'begin', 'time': time.time() - ago}
+    (tmp_path / name / 'ledger.jsonl').write_text(json.dumps(begin) + '\n')
+  collection = collected(tmp_path)
+  assert not collection.rows and set(collection.problems) == {'dead'}
 
 
 def test_a_run_that_failed_makes_success_dearer(tmp_path):
