@@ -10,7 +10,7 @@ from scoring import tape as tapes
 from scoring.page import history, runs
 from scoring.problem import Problem
 
-JUST_BEGUN_SECONDS = 60  # a process needs some until its tape begins
+STARTING_SECONDS = 60
 CLOCKS = [clock.name for clock in clocks.CLOCKS]
 TEXTS = ('task', 'name', 'model', 'by', 'hardware', 'device', 'date', 'framework', 'scenario', 'mode', 'status')
 
@@ -145,11 +145,11 @@ def of_set(folder: Path, followers) -> dict[str, dict | None]:
 
   followers: path of a tape -> its Follower.
   """
-  found = {name: followers(folder / name / 'tape.jsonl').read() for name in ledger.names(folder)}
-  last = ledger.read(folder)[-1]
-  if last['event'] == 'begin' and last.get('time', 0) > time.time() - JUST_BEGUN_SECONDS and not found.get(last['run']):
-    found.pop(last['run'], None)  # its process is starting: no failure yet
-  return found
+  # a process that is starting has no tape yet, and has not failed
+  starting = {e['run'] for e in ledger.read(folder)[-1:]
+              if e['event'] == 'begin' and e.get('time', 0) > time.time() - STARTING_SECONDS}
+  return {name: digest for name in ledger.names(folder)
+          if (digest := followers(folder / name / 'tape.jsonl').read()) or name not in starting}
 
 
 def _answered(made: dict, task: str) -> dict:

@@ -80,8 +80,8 @@ def test_a_moment_inside_a_span_counts_what_the_clock_has_counted_by_then(plan):
   events = perform(plan)
   spans = tapes.spans(events)
   moments = [(span.start + 0.4 * span.seconds, None) for span in spans]
-  for (time, _), row in zip(moments, runs.clock_table(events, spans, moments)):
-    assert row == pytest.approx([clocks.seconds_at(events, clock, time) for clock in clocks.CLOCKS], abs=1e-6)
+  for (at, _), row in zip(moments, runs.clock_table(events, spans, moments)):
+    assert row == pytest.approx([clocks.seconds_at(events, clock, at) for clock in clocks.CLOCKS], abs=1e-6)
 
 
 def test_a_run_of_imagenet_is_on_each_board_whose_metric_it_measured():
