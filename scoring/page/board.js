@@ -58,7 +58,8 @@ function passes(row, {search, device, single, origin, tricks, from, to, reached}
 function timeText(row) {
   const value = row.goal.seconds[row.clock];
   if (value != null || isHistory(row)) return seconds(value);
-  return row.goal.reached ? ['unknown', h('small', {}, whyUnknown(row))] : `not ${statusText(row.status) === 'not ended' ? 'yet' : 'reached'}`;
+  if (row.goal.reached) return ['unknown', h('small', {}, whyUnknown(row))];
+  return statusText(row.status) === 'not ended' ? 'not yet' : 'not reached';
 }
 
 /** Columns by name: what a cell shows, and what sorts it. */

@@ -147,7 +147,7 @@ def of_set(folder: Path, followers) -> dict[str, dict | None]:
   """
   # a process that is starting has no tape yet, and has not failed
   starting = {e['run'] for e in ledger.read(folder)[-1:]
-              if e['event'] == 'begin' and e.get('time', 0) > time.time() - STARTING_SECONDS}
+              if e.get('event') == 'begin' and e.get('time', 0) > time.time() - STARTING_SECONDS}
   return {name: digest for name in ledger.names(folder)
           if (digest := followers(folder / name / 'tape.jsonl').read()) or name not in starting}
 
