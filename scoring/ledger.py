@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from scoring import clocks, record, statistics
+from scoring import audit, clocks, record, statistics
 from scoring import tape as tapes
 from scoring.problem import Problem
 
@@ -80,7 +80,10 @@ def tapes_of(runs_dir) -> Iterator[tuple[str, list[dict]]]:
   """Yields name and events of every run of `names`; no events of a missing run."""
   for name in names(runs_dir):
     folder = Path(runs_dir) / name
-    yield name, tapes.read(folder) if (folder / 'tape.jsonl').is_file() else []
+    events = tapes.read(folder) if (folder / 'tape.jsonl').is_file() else []
+    if events and (wrong := audit.malformed(events)):
+      raise Problem(f'{folder}/tape.jsonl: {wrong[0]}; restore it from its original')
+    yield name, events
 
 
 def rows(runs_dir) -> list[dict]:

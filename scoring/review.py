@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scoring import audit, audit_files, audit_set, dawnbench, ledger, packages, record
 from scoring import tape as tapes
-from scoring.audit_files import below, different, shown
+from scoring.audit_files import UNREAD, below, different, shown
 from scoring.dawnbench import Report
 from scoring.problem import Problem
 
@@ -72,7 +72,7 @@ def _inside(root: Path) -> Report:
 def _copies(root: Path):
   """The same run twice, also where its times were moved; those of one set are compared there."""
   seen = {}
-  for path in sorted(p for p in root.rglob('tape.jsonl') if p.is_file()):
+  for path in sorted(path for path in below(root, UNREAD)[0].values() if path.name == 'tape.jsonl'):
     try:
       events = tapes.read(path)
     except audit.BROKEN:

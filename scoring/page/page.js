@@ -85,7 +85,7 @@ function explain() {
     text.push('US dollars at the on-demand price of the whole machine when it ran.');
   }
   if (daybreak.data.rows.some(row => row.task === state.task && row.refused)) {
-    text.push('What launchers.score --check finds fault with has no rank and stands last.');
+    text.push('A run in whose tape launchers.score --check finds fault has no rank.');
   }
   if (daybreak.data.rows.some(row => row.task === state.task && row.kind === 'dawnbench')) {
     text.push('DAWNBench closed in 2020: its rows are single runs, chosen by their submitters.');

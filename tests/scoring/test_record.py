@@ -449,3 +449,15 @@ def test_an_entry_under_another_name_does_not_stay(tmp_path):
     files, refused = record.write(events, tmp_path, author=author, author_email='a@b.c')
     assert refused is None
     assert {*(tmp_path / 'dawnbench').rglob('*.*')} == {path for path in files if 'dawnbench' in path.parts}
+
+
+@pytest.mark.parametrize('field, value', [('price', True), ('target', 3), ('hardware', 'a string')])
+def test_a_set_with_junk_in_a_tape_is_one_line(tmp_path, field, value):
+  folder = tmp_path / 'run_000'
+  folder.mkdir()
+  events = make_tape([{'accuracy': 0.95}]).events
+  events = [{**events[0], field: value}, *events[1:]]
+  (folder / 'tape.jsonl').write_text(''.join(json.dumps(e) + '\n' for e in events))
+  (tmp_path / 'ledger.jsonl').write_text('{"run": "run_000", "event": "begin"}\n')
+  with pytest.raises(Problem, match=f'run_000/tape.jsonl: .*{field}.*; restore it from its original'):
+    ledger.summary(tmp_path)
