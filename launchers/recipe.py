@@ -17,6 +17,7 @@ from scoring import tape as tapes
 from training import config as configs
 
 CONFIG = re.compile(r'references/[^/]+/configs/[^/]+\.py')
+RUNNABLE = ('*.py', '*.pyc', '*.so')  # of any folder: at the top, optax.py comes before the package of that name
 COMMIT = re.compile(r'[0-9a-f]{40,64}')
 EARLY = 3600  # seconds by which the clock of a machine may be behind that of another
 
@@ -60,14 +61,26 @@ def _commit(commit: str | None, digest: str | None, own: str) -> tuple[list[str]
   if checkout.git('cat-file', '-e', f'{commit}^{{commit}}') is None:
     return [f'git_commit {commit}: no such commit in the history of this checkout; push it, or fetch it'], []
   if digest is None:  # as tapes of before 2026-11-25 have it
-    return [f'code_sha256 is missing, and the code of its commit {commit[:12]} writes it'] if checkout.git(
-        'grep', '--quiet', 'code_sha256', commit, '--', 'launchers') is not None else [], []
-  if (right := checkout.commit_sha256(commit)) != digest:
+    if checkout.git('grep', '--quiet', 'code_sha256', commit, '--', 'launchers') is not None:
+      return [f'code_sha256 is missing, and the code of its commit {commit[:12]} writes it'], []
+  elif (right := checkout.commit_sha256(commit)) != digest:
     return [f'code_sha256 is {digest[:16]}..., that of its commit {commit[:12]} {right[:16]}...'], []
-  changed = checkout.git('diff', '--name-only', f'HEAD...{commit}', '--', *checkout.ROOMS) or ''
-  changed = [name for name in changed.splitlines() if not CONFIG.fullmatch(name)]
-  return [], [f'its commit {commit[:12]} is not in the history of this checkout, and changes more than configs: '
-              f'{", ".join(changed[:3])}{" ..." * (len(changed) > 3)}; read it'] if changed else []
+  return [], [f'its commit {commit[:12]} {line}: read it' for line in _to_read(commit)]
+
+
+def _to_read(commit: str):
+  """What a reviewer has to read of a commit that is not in the history of this checkout: all that may run."""
+  names = checkout.git('diff', '--name-only', '--no-renames', f'HEAD...{commit}', '--', *checkout.ROOMS, *RUNNABLE)
+  if names is None:
+    yield 'shares no history with this checkout'
+    return
+  own = [name for name in names.splitlines() if CONFIG.fullmatch(name)]
+  more = [name for name in names.splitlines() if name not in own]
+  if own:
+    yield f'is not in the history of this checkout, and adds or changes config {", ".join(own)}'
+  if more:
+    yield ('is not in the history of this checkout, and changes more than configs: '
+           f'{", ".join(more[:3])}{" ..." * (len(more) > 3)}')
 
 
 @functools.cache

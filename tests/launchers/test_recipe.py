@@ -148,18 +148,39 @@ def test_code_that_a_fork_changed_is_told(clone, monkeypatch):
   monkeypatch.setattr(tapes, 'ROOT', clone)
   git = ('git', '-c', 'user.name=A. Tester', '-c', 'user.email=tester@example.org')
 
-  def commit(path):
-    (clone / path).write_text('x = 1\n')
-    subprocess.run([*git, 'add', path], cwd=clone, check=True)
+  def commit(*paths):
+    for path in paths:
+      (clone / path).write_text('x = 1\n')
+    subprocess.run([*git, 'add', *paths], cwd=clone, check=True)
     subprocess.run([*git, 'commit', '--quiet', '--message=mine'], cwd=clone, check=True)
     made = checkout.git('rev-parse', 'HEAD')
-    assert recipe._commit(made, checkout.commit_sha256(made), '') == ([], [])  # in the history
+    assert list(recipe._to_read(made)) == []  # in the history
     checkout.git('reset', '--hard', '--quiet', 'HEAD~1')
-    return recipe._commit(made, checkout.commit_sha256(made), '')
+    return made
 
-  assert commit('references/cifar/configs/mine.py') == ([], [])
-  problems, warnings = commit('scoring/clocks.py')
-  assert problems == [] and 'changes more than configs: scoring/clocks.py; read it' in warnings[0]
+  def told(*paths):
+    return [line.partition('checkout, and ')[2] for line in recipe._to_read(commit(*paths))]
+
+  mine, other = 'references/cifar/configs/mine.py', 'references/cifar/configs/other.py'
+  assert told(mine, other) == [f'adds or changes config {mine}, {other}']
+  assert told('scoring/clocks.py') == ['changes more than configs: scoring/clocks.py']
+  assert told(mine, 'optax.py', 'README.md')[1:] == ['changes more than configs: optax.py']
+  checkout.git('mv', 'scoring/clocks.py', mine)
+  assert 'changes more than configs: optax.py, scoring/clocks.py' in told('optax.py')
+  checkout.git('rm', '-r', '--quiet', 'launchers')  # so that its code writes no digest
+  (clone / 'launchers').mkdir()
+  problems, warnings = recipe._commit(commit('launchers/train.py'), None, '')
+  assert problems == [] and 'changes more than configs: launchers/' in warnings[0]
+
+
+def test_code_without_a_common_history_is_told(clone, monkeypatch):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  monkeypatch.setattr(tapes, 'ROOT', clone)
+  identity = ('-c', 'user.name=A. Tester', '-c', 'user.email=tester@example.org')
+  made = checkout.git(*identity, 'commit-tree', '-m', 'mine', 'HEAD^{tree}')
+  assert recipe._commit(made, checkout.commit_sha256(made), '') == (
+      [], [f'its commit {made[:12]} shares no history with this checkout: read it'])
 
 
 @pytest.fixture(scope='module')
