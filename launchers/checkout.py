@@ -1,4 +1,5 @@
 """The code that runs: its digest, and what git knows of it."""
+import functools
 import hashlib
 import subprocess
 from pathlib import Path
@@ -18,6 +19,17 @@ def code_sha256() -> str:
 
 def git(*args: str) -> str | None:
   """What git says of this checkout; None where there is no git or no checkout."""
+  return _git(*args) if _is_checkout(tapes.ROOT) else None
+
+
+@functools.cache
+def _is_checkout(root: Path) -> bool:
+  """Whether a folder is a checkout of its own, and does not only lie in one of something else."""
+  top = _git('rev-parse', '--show-toplevel')
+  return top is not None and Path(top).resolve() == root.resolve()
+
+
+def _git(*args: str) -> str | None:
   try:
     done = subprocess.run(['git', *args], cwd=tapes.ROOT, capture_output=True, text=True)
   except OSError:

@@ -70,6 +70,19 @@ def test_the_digest_of_a_commit_is_that_of_its_checkout(clone):
   assert mine != commits
 
 
+def test_a_copy_below_a_checkout_of_something_else_has_no_git(tmp_path, monkeypatch):
+  root, identity = tmp_path / 'other' / 'copy', ('-c', 'user.name=A. Tester', '-c', 'user.email=tester@example.org')
+  root.mkdir(parents=True)
+  for words in (['init', '--quiet'], [*identity, 'commit', '--quiet', '--allow-empty', '--message=theirs']):
+    subprocess.run(['git', *words], cwd=tmp_path / 'other', check=True)
+  monkeypatch.setattr(tapes, 'ROOT', tmp_path / 'other')
+  theirs = checkout.git('rev-parse', 'HEAD')
+  monkeypatch.setattr(tapes, 'ROOT', root)
+  assert theirs and checkout.git('rev-parse', 'HEAD') is checkout.changed() is None
+  problems, warnings = recipe._commit(theirs, '0' * 64, '')
+  assert problems == [] and 'cannot be looked at here' in warnings[0]
+
+
 def tape_of(folder, **header):
   folder.mkdir()
   tape = tapes.Tape(folder / 'tape.jsonl')
