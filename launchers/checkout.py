@@ -10,9 +10,12 @@ ROOMS = ('launchers', 'references', 'training', 'serving', 'input_pipelines', 's
 
 
 def code_sha256() -> str:
-  """Digest of the Python files that a run may use, by path and content."""
+  """Digest of the Python files that a run may use, by path and content; of those that git ignores none."""
+  listed = git('ls-files', '-z', '--cached', '--others', '--exclude-standard', '--', *ROOMS)
+  paths = (tapes.ROOT / name for name in listed.split('\0')) if listed is not None else (
+      path for room in ROOMS for path in (tapes.ROOT / room).rglob('*.py'))
   digest = hashlib.sha256()
-  for path in sorted(path for room in ROOMS for path in (tapes.ROOT / room).rglob('*.py')):
+  for path in sorted({path for path in paths if path.name.endswith('.py') and path.is_file()}):
     digest.update(f'{path.relative_to(tapes.ROOT)}\n'.encode() + path.read_bytes())
   return digest.hexdigest()
 
