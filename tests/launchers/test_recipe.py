@@ -27,6 +27,7 @@ def test_the_task_of_every_recipe_is_made_again_as_it_was(path):
   assert any('its config is not' in line for line in recipe._task([{**first, 'config': first['config'] + 'x = 1\n'}]))
 
 
+DIGITS = 'references/cifar/configs/digits.py'
 MINE = 'references/x/configs/mine.py'
 
 
@@ -103,7 +104,7 @@ def test_a_copy_below_a_checkout_of_something_else_has_no_git(tmp_path, monkeypa
 def tape_of(folder, **header):
   folder.mkdir()
   tape = tapes.Tape(folder / 'tape.jsonl')
-  tape.event('process', **{**HEADER, 'fixture': False, **header})
+  tape.event('process', **{**HEADER, 'fixture': False, 'command': [f'--config={DIGITS}'], **header})
   tape.close()
   report = review.Report()
   recipe.add(report, folder)
@@ -148,6 +149,17 @@ def test_the_code_of_a_restart_is_looked_at_too(tmp_path):
   report = review.Report()
   recipe.add(report, tmp_path)
   assert [line for line in report.problems if 'code_sha256 is 0000000000000000...' in line]
+
+
+@pytest.mark.parametrize('config, words', [
+    (DIGITS, None), ('/tmp/mine.py', 'is no config of'), ('references/x/task.py', 'is no config of'),
+    ('references/a\0b/configs/mine.py', 'is no config of'), (MINE, 'is not in its commit')])
+def test_the_config_of_other_code_is_one_of_its_commit(tmp_path, config, words):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  before = tapes.read(tapes.ROOT / 'results' / 'squad_tiny_2core_epyc')[0]['git_commit']
+  found = tape_of(tmp_path / 'run', git_commit=before, command=[f'--config={config}']).problems
+  assert found == [] if words is None else len(found) == 1 and 'line 1: --config=' in found[0] and words in found[0]
 
 
 @pytest.mark.parametrize('hours, told', [(0.5, 0), (2, 1)])
