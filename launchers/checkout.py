@@ -1,4 +1,5 @@
 """The code that runs: its digest, and what git knows of it."""
+import functools
 import hashlib
 import subprocess
 from pathlib import Path
@@ -9,15 +10,29 @@ ROOMS = ('launchers', 'references', 'training', 'serving', 'input_pipelines', 's
 
 
 def code_sha256() -> str:
-  """Digest of the Python files that a run may use, by path and content."""
+  """Digest of the Python files that a run may use, by path and content; of those that git ignores none."""
+  listed = git('ls-files', '-z', '--cached', '--others', '--exclude-standard', '--', *ROOMS)
+  paths = (tapes.ROOT / name for name in listed.split('\0')) if listed is not None else (
+      path for room in ROOMS for path in (tapes.ROOT / room).rglob('*.py'))
   digest = hashlib.sha256()
-  for path in sorted(path for room in ROOMS for path in (tapes.ROOT / room).rglob('*.py')):
+  for path in sorted({path for path in paths if path.name.endswith('.py') and path.is_file()}):
     digest.update(f'{path.relative_to(tapes.ROOT)}\n'.encode() + path.read_bytes())
   return digest.hexdigest()
 
 
 def git(*args: str) -> str | None:
   """What git says of this checkout; None where there is no git or no checkout."""
+  return _git(*args) if _is_checkout(tapes.ROOT) else None
+
+
+@functools.cache
+def _is_checkout(root: Path) -> bool:
+  """Whether a folder is a checkout of its own, and does not only lie in one of something else."""
+  top = _git('rev-parse', '--show-toplevel')
+  return top is not None and Path(top).resolve() == root.resolve()
+
+
+def _git(*args: str) -> str | None:
   try:
     done = subprocess.run(['git', *args], cwd=tapes.ROOT, capture_output=True, text=True)
   except OSError:

@@ -16,8 +16,10 @@ from scoring import audit, audit_header, clocks, record
 from scoring import tape as tapes
 from training import config as configs
 
-CONFIG = re.compile(r'references/[^/]+/configs/[^/]+\.py')
+CONFIG = re.compile(r'references/[^/\0-\x1f]+/configs/[^/\0-\x1f]+\.py')
+RUNNABLE = ('*.py', '*.pyc', '*.so')  # of any folder: at the top, optax.py comes before the package of that name
 COMMIT = re.compile(r'[0-9a-f]{40,64}')
+NO_CONFIG = '--config={!r:.200} on its command line is no config of the checkout (references/*/configs/*.py)'
 EARLY = 3600  # seconds by which the clock of a machine may be behind that of another
 
 
@@ -42,8 +44,12 @@ def add(report, root: Path):
       report.problems += [f'{where}: {line}' for line in problems]
       report.warnings += [f'{where}: {line}' for line in warnings]
     for number, event in enumerate(events, 1) if ran else ():
-      if event['event'] == 'process' and event['time'] < _committed(event['git_commit']) - EARLY:
-        report.problems.append(f'{where}: line {number}: its process starts before its commit was made')
+      if event['event'] != 'process':
+        continue
+      found = [] if number == 1 and first.get('code_sha256') == own else audit.guarded(_config, event)
+      if event['time'] < _committed(event['git_commit']) - EARLY:
+        found.append('its process starts before its commit was made')
+      report.problems += [f'{where}: line {number}: {line}' for line in found]
     if first.get('code_sha256') == own:
       report.problems += [f'{where}: {line}' for line in audit.guarded(_task, events)]
 
@@ -60,14 +66,26 @@ def _commit(commit: str | None, digest: str | None, own: str) -> tuple[list[str]
   if checkout.git('cat-file', '-e', f'{commit}^{{commit}}') is None:
     return [f'git_commit {commit}: no such commit in the history of this checkout; push it, or fetch it'], []
   if digest is None:  # as tapes of before 2026-11-25 have it
-    return [f'code_sha256 is missing, and the code of its commit {commit[:12]} writes it'] if checkout.git(
-        'grep', '--quiet', 'code_sha256', commit, '--', 'launchers') is not None else [], []
-  if (right := checkout.commit_sha256(commit)) != digest:
+    if checkout.git('grep', '--quiet', 'code_sha256', commit, '--', 'launchers') is not None:
+      return [f'code_sha256 is missing, and the code of its commit {commit[:12]} writes it'], []
+  elif (right := checkout.commit_sha256(commit)) != digest:
     return [f'code_sha256 is {digest[:16]}..., that of its commit {commit[:12]} {right[:16]}...'], []
-  changed = checkout.git('diff', '--name-only', f'HEAD...{commit}', '--', *checkout.ROOMS) or ''
-  changed = [name for name in changed.splitlines() if not CONFIG.fullmatch(name)]
-  return [], [f'its commit {commit[:12]} is not in the history of this checkout, and changes more than configs: '
-              f'{", ".join(changed[:3])}{" ..." * (len(changed) > 3)}; read it'] if changed else []
+  return [], [f'its commit {commit[:12]} {line}: read it' for line in _to_read(commit)]
+
+
+def _to_read(commit: str):
+  """What a reviewer has to read of a commit that is not in the history of this checkout: all that may run."""
+  names = checkout.git('diff', '--name-only', '--no-renames', f'HEAD...{commit}', '--', *checkout.ROOMS, *RUNNABLE)
+  if names is None:
+    yield 'shares no history with this checkout'
+    return
+  own = [name for name in names.splitlines() if CONFIG.fullmatch(name)]
+  more = [name for name in names.splitlines() if name not in own]
+  if own:
+    yield f'is not in the history of this checkout, and adds or changes config {", ".join(own)}'
+  if more:
+    yield ('is not in the history of this checkout, and changes more than configs: '
+           f'{", ".join(more[:3])}{" ..." * (len(more) > 3)}')
 
 
 @functools.cache
@@ -81,12 +99,12 @@ def _task(events: list):
   """The header's task, made again by the code of this checkout, which is that of the tape, and its schedule."""
   first = events[0]
   path = audit_header.flag(first['command'], 'config')
-  file = Path(os.path.normpath(tapes.ROOT / (path or '')))  # a tape may name an absolute one
-  if not _is_config(file):
-    yield f'line 1: --config={path} on its command line is no config of the checkout (references/*/configs/*.py)'
+  name = _place(path)
+  if not name or not _is_known(name):
+    yield f'line 1: {NO_CONFIG.format(path)}'
     return
   values = flags.FlagValues()
-  config = configs.load(str(file))
+  config = configs.load(str(tapes.ROOT / name))
   configs.define_flags(config, values)
   try:
     values(['', *(word for word in audit_header.words(first['command']) if word.startswith('--config.'))])
@@ -110,12 +128,25 @@ def _task(events: list):
     yield from _schedule(events, task)
 
 
-def _is_config(file: Path) -> bool:
-  """Whether a file, which a review is about to run, is a config that git knows; without git, whether it lies there."""
-  if not file.is_relative_to(tapes.ROOT) or not CONFIG.fullmatch(name := file.relative_to(tapes.ROOT).as_posix()):
-    return False
-  return file.is_file() and (checkout.git('ls-files', '--error-unmatch', name) is not None
-                             or checkout.git('rev-parse', '--show-toplevel') is None)
+def _config(process: dict):
+  """The config of a process lies where configs do, and its commit has it."""
+  path, commit = audit_header.flag(process['command'], 'config'), process['git_commit']
+  if not (name := _place(path)):
+    yield NO_CONFIG.format(path)
+  elif _committed(commit) and checkout.git('cat-file', '-e', f'{commit}:{name}') is None:
+    yield f'--config={name} on its command line is not in its commit {commit[:12]}'
+
+
+def _place(path: str | None) -> str | None:
+  """Where in a checkout the config lies that a command line names; None where it is no place for a config."""
+  name = os.path.relpath(os.path.normpath(tapes.ROOT / (path or '')), tapes.ROOT)  # a tape may name an absolute one
+  return name if CONFIG.fullmatch(name) else None
+
+
+def _is_known(name: str) -> bool:
+  """Whether git knows a file, which a review is about to run; without git, whether it lies there."""
+  return (tapes.ROOT / name).is_file() and (checkout.git('ls-files', '--error-unmatch', name) is not None
+                                            or checkout.git('rev-parse', '--show-toplevel') is None)
 
 
 def _schedule(events: list, task):

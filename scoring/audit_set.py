@@ -104,10 +104,10 @@ def _ledger(entries: list, runs: dict) -> Iterator[str]:
   for entry in begun:
     if entry['config'] != begun[0]['config']:
       yield f'ledger.jsonl: {entry["run"]} has another config than {begun[0]["run"]}'
-    number = int(entry['run'].removeprefix('run_'))
-    if entry['seed'] != begun[0]['seed'] + number:
-      yield (f'ledger.jsonl: {entry["run"]} has seed {entry["seed"]}; seeds count up, so it is '
-             f'{begun[0]["seed"] + number}')
+    seed = audit_header.parse_config(entry['config'])['seed'] + int(entry['run'].removeprefix('run_'))
+    if entry['seed'] != seed:
+      yield (f'ledger.jsonl: {entry["run"]} has seed {entry["seed"]}; seeds count up from that of the config, so it is '
+             f'{seed}')
   yield from _as_many_as_asked(names, runs)
 
 

@@ -27,6 +27,7 @@ def test_the_task_of_every_recipe_is_made_again_as_it_was(path):
   assert any('its config is not' in line for line in recipe._task([{**first, 'config': first['config'] + 'x = 1\n'}]))
 
 
+DIGITS = 'references/cifar/configs/digits.py'
 MINE = 'references/x/configs/mine.py'
 
 
@@ -70,10 +71,40 @@ def test_the_digest_of_a_commit_is_that_of_its_checkout(clone):
   assert mine != commits
 
 
+def test_only_files_that_git_does_not_ignore_are_in_the_digest(clone, monkeypatch):
+  monkeypatch.setattr(tapes, 'ROOT', clone)
+  configs_of, right = clone / 'references' / 'cifar' / 'configs', checkout.code_sha256()
+  (configs_of / '.#digits.py').symlink_to('somebody@host.1234:5678')  # as Emacs locks a file
+  assert checkout.code_sha256() == right
+  stray = configs_of / '.ipynb_checkpoints' / 'digits-checkpoint.py'
+  stray.parent.mkdir()
+  stray.write_text('x = 1\n')
+  assert checkout.code_sha256() != right
+  (clone / '.gitignore').write_text('.ipynb_checkpoints/\n')
+  assert checkout.code_sha256() == right
+  monkeypatch.setattr(checkout, 'git', lambda *words: None)  # without git nobody knows that it is ignored
+  assert checkout.code_sha256() != right
+  stray.unlink()
+  assert checkout.code_sha256() == right
+
+
+def test_a_copy_below_a_checkout_of_something_else_has_no_git(tmp_path, monkeypatch):
+  root, identity = tmp_path / 'other' / 'copy', ('-c', 'user.name=A. Tester', '-c', 'user.email=tester@example.org')
+  root.mkdir(parents=True)
+  for words in (['init', '--quiet'], [*identity, 'commit', '--quiet', '--allow-empty', '--message=theirs']):
+    subprocess.run(['git', *words], cwd=tmp_path / 'other', check=True)
+  monkeypatch.setattr(tapes, 'ROOT', tmp_path / 'other')
+  theirs = checkout.git('rev-parse', 'HEAD')
+  monkeypatch.setattr(tapes, 'ROOT', root)
+  assert theirs and checkout.git('rev-parse', 'HEAD') is checkout.changed() is None
+  problems, warnings = recipe._commit(theirs, '0' * 64, '')
+  assert problems == [] and 'cannot be looked at here' in warnings[0]
+
+
 def tape_of(folder, **header):
   folder.mkdir()
   tape = tapes.Tape(folder / 'tape.jsonl')
-  tape.event('process', **{**HEADER, 'fixture': False, **header})
+  tape.event('process', **{**HEADER, 'fixture': False, 'command': [f'--config={DIGITS}'], **header})
   tape.close()
   report = review.Report()
   recipe.add(report, folder)
@@ -120,6 +151,17 @@ def test_the_code_of_a_restart_is_looked_at_too(tmp_path):
   assert [line for line in report.problems if 'code_sha256 is 0000000000000000...' in line]
 
 
+@pytest.mark.parametrize('config, words', [
+    (DIGITS, None), ('/tmp/mine.py', 'is no config of'), ('references/x/task.py', 'is no config of'),
+    ('references/a\0b/configs/mine.py', 'is no config of'), (MINE, 'is not in its commit')])
+def test_the_config_of_other_code_is_one_of_its_commit(tmp_path, config, words):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  before = tapes.read(tapes.ROOT / 'results' / 'squad_tiny_2core_epyc')[0]['git_commit']
+  found = tape_of(tmp_path / 'run', git_commit=before, command=[f'--config={config}']).problems
+  assert found == [] if words is None else len(found) == 1 and 'line 1: --config=' in found[0] and words in found[0]
+
+
 @pytest.mark.parametrize('hours, told', [(0.5, 0), (2, 1)])
 def test_a_run_is_not_older_than_its_code(tmp_path, hours, told):
   if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
@@ -139,7 +181,7 @@ def test_what_a_tape_calls_its_commit_is_given_to_git_only_where_it_is_one(tmp_p
   asked = []
   monkeypatch.setattr(checkout, 'git', lambda *words: asked.append(words))
   tape_of(tmp_path / 'run', git_commit='--output=/x', code_sha256='0' * 64)
-  assert asked == []
+  assert not any('/x' in word for words in asked for word in words)
 
 
 def test_code_that_a_fork_changed_is_told(clone, monkeypatch):
@@ -148,18 +190,39 @@ def test_code_that_a_fork_changed_is_told(clone, monkeypatch):
   monkeypatch.setattr(tapes, 'ROOT', clone)
   git = ('git', '-c', 'user.name=A. Tester', '-c', 'user.email=tester@example.org')
 
-  def commit(path):
-    (clone / path).write_text('x = 1\n')
-    subprocess.run([*git, 'add', path], cwd=clone, check=True)
+  def commit(*paths):
+    for path in paths:
+      (clone / path).write_text('x = 1\n')
+    subprocess.run([*git, 'add', *paths], cwd=clone, check=True)
     subprocess.run([*git, 'commit', '--quiet', '--message=mine'], cwd=clone, check=True)
     made = checkout.git('rev-parse', 'HEAD')
-    assert recipe._commit(made, checkout.commit_sha256(made), '') == ([], [])  # in the history
+    assert list(recipe._to_read(made)) == []  # in the history
     checkout.git('reset', '--hard', '--quiet', 'HEAD~1')
-    return recipe._commit(made, checkout.commit_sha256(made), '')
+    return made
 
-  assert commit('references/cifar/configs/mine.py') == ([], [])
-  problems, warnings = commit('scoring/clocks.py')
-  assert problems == [] and 'changes more than configs: scoring/clocks.py; read it' in warnings[0]
+  def told(*paths):
+    return [line.partition('checkout, and ')[2] for line in recipe._to_read(commit(*paths))]
+
+  mine, other = 'references/cifar/configs/mine.py', 'references/cifar/configs/other.py'
+  assert told(mine, other) == [f'adds or changes config {mine}, {other}']
+  assert told('scoring/clocks.py') == ['changes more than configs: scoring/clocks.py']
+  assert told(mine, 'optax.py', 'README.md')[1:] == ['changes more than configs: optax.py']
+  checkout.git('mv', 'scoring/clocks.py', mine)
+  assert 'changes more than configs: optax.py, scoring/clocks.py' in told('optax.py')
+  checkout.git('rm', '-r', '--quiet', 'launchers')  # so that its code writes no digest
+  (clone / 'launchers').mkdir()
+  problems, warnings = recipe._commit(commit('launchers/train.py'), None, '')
+  assert problems == [] and 'changes more than configs: launchers/' in warnings[0]
+
+
+def test_code_without_a_common_history_is_told(clone, monkeypatch):
+  if checkout.git('rev-parse', '--is-shallow-repository') != 'false':
+    pytest.skip('needs a checkout with its history')
+  monkeypatch.setattr(tapes, 'ROOT', clone)
+  identity = ('-c', 'user.name=A. Tester', '-c', 'user.email=tester@example.org')
+  made = checkout.git(*identity, 'commit-tree', '-m', 'mine', 'HEAD^{tree}')
+  assert recipe._commit(made, checkout.commit_sha256(made), '') == (
+      [], [f'its commit {made[:12]} shares no history with this checkout: read it'])
 
 
 @pytest.fixture(scope='module')

@@ -179,6 +179,15 @@ def first_run_gone_and_renumbered(root):
     run.rename(run.with_name(ledger.run_name(number)))
 
 
+def first_run_gone_from_command_lines_too(root):
+  """Cuts run 0 off, so that the others look as if they had been asked for as they stand."""
+  runs = len(list((root / 'runs').glob('run_*')))
+  first_run_gone_and_renumbered(root)
+  for number in range(runs - 1):
+    text(tape(number), ledger.run_name(number + 1), ledger.run_name(number), -1)(root)
+    text(tape(number), f'--runs={runs}', f'--runs={runs - 1}')(root)
+
+
 def duplicated(root):
   """Puts a copy of run 1 in the place of run 2."""
   shutil.copyfile(root / tape(1), root / tape(2))
@@ -671,6 +680,13 @@ RESEALED = [
     first_run_gone_and_renumbered,
     tape(0),
     'its command line trained in run_001',
+  ),
+  (
+    'the first dropped, the others renumbered on their command lines too',
+    'digits',
+    first_run_gone_from_command_lines_too,
+    'runs/ledger.jsonl',
+    'run_000 has seed 1; seeds count up from that of the config, so it is 0',
   ),
   ('a run that nobody began', 'digits', copy(tape(3), 'runs/run_020/tape.jsonl'), 'runs/run_020', 'was never begun'),
   (
