@@ -33,6 +33,7 @@ def same_result(workdir, reference):
   assert values[0] == values[1]
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_ends_bitwise_equal(whole, tmp_path):
   reference, seconds = whole
   rng, kills, number = random.Random(20261123), 0, 0
