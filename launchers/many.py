@@ -39,6 +39,8 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     if name in ended and not (workdir / 'tape.jsonl').exists():
       raise Problem(f'{workdir}: the ledger says that this run has ended, and its tape is gone; restore it or begin a '
                     'new set: a run that is made again hides the first')
+    if (workdir / 'tape.jsonl').exists():
+      command.lock(workdir).close()  # a launcher that was killed alone leaves its run at work
     if not checked:
       _check_alike(runs_dir, name)
       checked = True

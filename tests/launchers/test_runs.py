@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from launchers import checkout, header, many
+from launchers import checkout, command, header, many
 from scoring import ledger, mlperf, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem
@@ -155,6 +155,14 @@ def test_the_end_of_a_run_that_outlived_its_launcher_is_added(tmp_path):
   assert not [line for line in review.review(tmp_path).problems if 'ledger' in line]
   before = path.read_bytes()
   assert train(tmp_path, *SHORT, '--runs=2').returncode == 0 and path.read_bytes() == before
+
+
+def test_a_set_waits_for_a_run_that_outlived_its_launcher(tmp_path):
+  orphan = command.lock(tmp_path / 'run_000')
+  done = train(tmp_path, *SHORT, '--runs=2')
+  orphan.close()
+  assert done.returncode == 1 and 'run_000: another process is at work on this run' in one_line(done.stderr)
+  assert [path.name for path in tmp_path.iterdir()] == ['run_000']
 
 
 def test_a_set_goes_on_where_it_was_stopped_and_adds_runs(tmp_path):
