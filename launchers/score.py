@@ -33,7 +33,8 @@ flags.DEFINE_string('submission', None, 'folder to write, with --workdir of a se
                     'MLPerf package')
 flags.DEFINE_string('system', None, 'JSON file of what no tape knows of the machine, for MLPerf\'s system description')
 flags.DEFINE_string('reference_points', None, 'JSON file of reference convergence points, in mlperf-logging\'s format, '
-                    'to judge a set of runs or a submission by; default: MLCommons\', of an installed mlperf-logging')
+                    'to judge a set of runs by, and a submission above MLCommons\' largest batch; default: '
+                    'MLCommons\', of an installed mlperf-logging')
 flags.DEFINE_bool('runs_needed', False, 'with --workdir of a set of runs: prints how many a claim takes on its success '
                   'rate, or that another is faster; writes nothing')
 flags.DEFINE_string('inference_tree', None, 'folder to write, with --workdir of a run: its inference as an Open '
