@@ -252,7 +252,9 @@ def test_the_command_judges_a_set_of_runs(sets, tmp_path):
   assert done.returncode == 1 and done.stderr.startswith('error: --reference_points: are not those of mlperf-logging')
   assert not (tmp_path / 'package').exists()
   mine.write_text('[]')
+  (tmp_path / 'quick' / 'summary.json').unlink()
   done = score(f'--workdir={tmp_path / "quick"}', f'--reference_points={mine}')
+  assert done.stdout == '' and not (tmp_path / 'quick' / 'summary.json').exists()
   assert done.returncode == 1 and done.stderr.count('\n') == 1 and 'not a file of reference convergence' in done.stderr
 
 
