@@ -1,8 +1,10 @@
 """What every command shares: flags in, one line out when something is wrong, an exit status that means something."""
+import fcntl
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 from absl import flags
 
@@ -87,6 +89,23 @@ def print_help(doc: str) -> int:
     for flag in defined if ours else ():
       print(f'  --{flag.name}={flag.default_as_str or flag.default}\n      {flag.help}')
   return REACHED
+
+
+def lock(workdir: Path) -> IO[str]:
+  """The tape of a run, made if need be, open and locked until it is closed.
+
+  Raises:
+    Problem: another process has the lock, or the workdir cannot be written.
+  """
+  try:
+    workdir.mkdir(parents=True, exist_ok=True)
+    tape = open(workdir / 'tape.jsonl', 'a')
+    fcntl.flock(tape, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return tape
+  except BlockingIOError:
+    raise Problem(f'--workdir={workdir}: another process is at work on this run; wait for it or stop it') from None
+  except OSError as error:
+    raise Problem(f'--workdir={workdir}: cannot write there ({error.strerror}); name another') from None
 
 
 def check_config(before: str, config: configs.Config, where,

@@ -51,13 +51,18 @@ def submitter() -> dict[str, str]:
           'hardware': FLAGS.hardware, 'status': FLAGS.status}
 
 
-def header(config, task, devices) -> dict:
-  """What ran: the first line of a tape."""
-  machine, status = hardware(devices), checkout.changed()
+def on(machine: dict) -> dict:
+  """What of the first line of a tape follows from code, flags and environment, on a machine as `hardware` names it."""
+  status = checkout.changed()
   return {
-      'tape_version': 1, **recipe.describe(config, task), 'command': command.recorded(sys.argv[1:]),
       'code_sha256': checkout.code_sha256(), 'git_commit': checkout.git('rev-parse', 'HEAD'),
       'git_dirty': None if status is None else bool(status),
       'versions': versions(), 'hardware': machine, 'xla_flags': os.environ.get('XLA_FLAGS', ''),
       'price': cost.price_for(machine, usd_per_hour=FLAGS.usd_per_hour, name=FLAGS.price),
       'division': FLAGS.division, 'submitter': submitter()}
+
+
+def header(config, task, devices) -> dict:
+  """What ran: the first line of a tape."""
+  return {'tape_version': 1, **recipe.describe(config, task), 'command': command.recorded(sys.argv[1:]),
+          **on(hardware(devices))}

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from launchers import checkout, command, header
-from scoring import audit_set, clocks, ledger, record
+from scoring import audit_header, audit_set, clocks, ledger, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 from training import config as configs
@@ -39,6 +39,8 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     if name in ended and not (workdir / 'tape.jsonl').exists():
       raise Problem(f'{workdir}: the ledger says that this run has ended, and its tape is gone; restore it or begin a '
                     'new set: a run that is made again hides the first')
+    if (workdir / 'tape.jsonl').exists():
+      command.lock(workdir).close()  # a launcher that was killed alone leaves its run at work
     if not checked:
       _check_alike(runs_dir, name)
       checked = True
@@ -66,18 +68,28 @@ def _end_late(runs_dir: Path, name: str):
 
 
 def _check_alike(runs_dir: Path, name: str):
-  """Raises Problem where a run would join others of other code or of another submitter: no review passes such a set."""
-  others = [run for run in audit_set.runs_of(runs_dir) if run.name != name and (run / 'tape.jsonl').exists()]
-  first = next((events[0] for events in map(tapes.read, others) if events), {})
-  changed = checkout.changed()
-  for field, own in (('git_commit', checkout.git('rev-parse', 'HEAD')), ('submitter', header.submitter()),
-                     ('git_dirty', None if changed is None else bool(changed))):
-    if field in first and first[field] != own:
-      raise Problem(f'--workdir={runs_dir}: the {field} of its runs is {first[field]}, that of {name} would be {own}; '
-                    'go on with theirs, or begin a new set')
-  if changed:
+  """Raises Problem where a run would not be like the first of its set: no review passes such a set."""
+  begun = [run for run in audit_set.runs_of(runs_dir) if (run / 'tape.jsonl').exists()]
+  first = next((events[0] for events in map(tapes.read, begun) if events), None)
+  if first:
+    workdir = audit_header.flag(first['command'], 'workdir') or ''
+    before = {**first, audit_set.FOLDER: Path(workdir).parent.name}
+    own = {**header.on(first['hardware']), audit_set.FOLDER: (runs_dir / name).parent.name}
+    for field in (field for field in audit_set.ALIKE if field in own):
+      theirs, ours = before.get(field), own[field]
+      if theirs != ours:
+        raise Problem(f'--workdir={runs_dir}: the {field} of its runs is {_shortened(theirs, ours)}, that of {name} '
+                      f'would be {_shortened(ours, theirs)}; go on with theirs, or begin a new set')
+  if changed := checkout.changed():
     print(f'note: {changed.splitlines()[0].split()[-1]} is not as it was committed, and so no review will pass these '
           'runs; commit first if they are to be published', file=sys.stderr)
+
+
+def _shortened(value, other) -> str:
+  """A value in a line; of one with fields, those that another has not alike."""
+  if isinstance(value, dict) and isinstance(other, dict):
+    value = {name: part for name, part in value.items() if name not in other or part != other[name]}
+  return f'{value!r:.80}'
 
 
 def _line(workdir: Path, seed: int, status: int) -> str:

@@ -33,7 +33,8 @@ flags.DEFINE_string('submission', None, 'folder to write, with --workdir of a se
                     'MLPerf package')
 flags.DEFINE_string('system', None, 'JSON file of what no tape knows of the machine, for MLPerf\'s system description')
 flags.DEFINE_string('reference_points', None, 'JSON file of reference convergence points, in mlperf-logging\'s format, '
-                    'to judge a set of runs or a submission by; default: MLCommons\', of an installed mlperf-logging')
+                    'to judge a set of runs by, and a submission above MLCommons\' largest batch; default: '
+                    'MLCommons\', of an installed mlperf-logging')
 flags.DEFINE_bool('runs_needed', False, 'with --workdir of a set of runs: prints how many a claim takes on its success '
                   'rate, or that another is faster; writes nothing')
 flags.DEFINE_string('inference_tree', None, 'folder to write, with --workdir of a run: its inference as an Open '
@@ -68,7 +69,8 @@ def score_run(workdir: Path) -> int:
 
 def score_set(runs_dir: Path) -> int:
   """Writes the records of every run of a set and their summary; the exit status."""
-  found = ledger.rows(runs_dir)
+  found, first = ledger.rows(runs_dir), first_of(runs_dir)
+  points = mlperf_package.reference(first, FLAGS.reference_points) if first else None  # a bad file is told first
   for row in found:
     if row['status'] != 'missing':
       record.write(tapes.read(runs_dir / row['run']), runs_dir / row['run'], author=FLAGS.author,
@@ -76,7 +78,7 @@ def score_set(runs_dir: Path) -> int:
       for told in inference.write_all(runs_dir / row['run'], author=FLAGS.author, author_email=FLAGS.author_email):
         print(told)
   print(ledger.table(ledger.summarize(runs_dir)))
-  print_convergence(runs_dir)
+  print_convergence(runs_dir, points)
   print(f"records   {runs_dir / 'summary.json'} and those of each run")
   unfinished = [row['run'] for row in found if row['status'] != 'complete']
   if unfinished:
@@ -85,10 +87,14 @@ def score_set(runs_dir: Path) -> int:
   return command.ERROR if unfinished else 0
 
 
-def print_convergence(runs_dir: Path):
-  """Prints how fast a set of runs converges beside MLPerf's reference, where its benchmark is one of MLPerf's."""
-  first = next((events[0] for _, events in ledger.tapes_of(runs_dir) if events), None)
-  points = mlperf_package.reference(first, FLAGS.reference_points) if first else None
+def first_of(runs_dir: Path) -> dict | None:
+  """The first line of the first tape of a set of runs."""
+  return next((events[0] for _, events in ledger.tapes_of(runs_dir) if events), None)
+
+
+def print_convergence(runs_dir: Path, points: dict | None):
+  """Prints how fast a set of runs converges beside `points`, where its benchmark is one of MLPerf's."""
+  first = first_of(runs_dir)
   if first and first['benchmark'] in mlperf_package.BENCHMARKS:
     try:
       chosen = mlperf_package.result(list(ledger.tapes_of(runs_dir)))

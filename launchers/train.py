@@ -11,7 +11,6 @@ from scoring.tape import Tape, WallClock, process_start_seconds
 NOW, STARTED = WallClock(), process_start_seconds()  # before the slow imports: they are on the clock
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -52,15 +51,7 @@ def make_workdir(config) -> Path:
                   'on with it, or name another')
   if FLAGS.eval_only and not (workdir / 'tape.jsonl').exists():
     raise Problem(f'--workdir={workdir}: no run there, so no checkpoint to evaluate; train first')
-  try:
-    workdir.mkdir(parents=True, exist_ok=True)
-    lock = open(workdir / 'tape.jsonl', 'a')
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    raise Problem(f'--workdir={workdir}: another process is at work on this run; wait for it or stop it') from None
-  except OSError as error:
-    raise Problem(f'--workdir={workdir}: cannot write there ({error.strerror}); name another') from None
-  LOCKS.append(lock)  # held, and so kept open, until this process ends
+  LOCKS.append(command.lock(workdir))  # held, and so kept open, until this process ends
   events = tapes.read(workdir)
   if events:
     command.check_config(events[0]['config'], config, workdir)

@@ -11,10 +11,11 @@ from scoring import audit, audit_header, clocks, ledger, record
 from scoring import tape as tapes
 from scoring.problem import counted
 
+FOLDER = 'the folder of its set'
 RUN = re.compile(r'run_\d{3,}', re.ASCII)
 ALIKE = ('benchmark', 'model', 'target', 'num_train_examples', 'batch_size', 'hyperparameters', 'tricks', 'hardware',
          'versions', 'xla_flags', 'git_commit', 'git_dirty', 'code_sha256', 'price', 'division', 'submitter', 'fixture',
-         'tape_version', 'the folder of its set')
+         'tape_version', FOLDER)
 SLACK = 1.0  # seconds between the launcher's clock and that of the process it starts, which may be rounded to one
 END_SLACK = 5.0  # seconds from a tape's exit to the ledger's end of its run, in which records are written
 EXITS = {0: 'complete, with its target reached', 3: 'complete, without its target'}
@@ -202,7 +203,7 @@ def _processes(events: list, entries: list) -> Iterator[str]:
 def _had(events: list, field: str) -> str:
   """What the processes of a run had in a field: a restart may have had other code, or another machine."""
   processes = [e for e in events if e['event'] == 'process']
-  if field == 'the folder of its set':
+  if field == FOLDER:
     return repr(Path(audit_header.flag(processes[0]['command'], 'workdir') or '').parent.name)
   return ', then '.join(dict.fromkeys(repr(e.get(field)) for e in processes))
 

@@ -113,11 +113,14 @@ def reference(first: dict, path: str | None = None) -> dict | None:
 
 
 def check_points(first: dict, given: dict | None):
-  """Raises Problem where the points that a submission keeps are none, or MLPerf has none for its runs."""
+  """Raises Problem where the points that a submission keeps are none, or its runs are judged by none or by others."""
   if given is not None:
     if reason := _unjudged(first):
       raise Problem(f'must be null: {reason}')
     convergence.points_of(given)
+    own = reference(first) or given
+    if own['points'] != given['points'] and any(p['batch_size'] >= first['batch_size'] for p in own['points']):
+      raise Problem(f'are not those of {own["source"]}, which judge this batch size; leave --reference_points out')
 
 
 def result(runs: list) -> list:
@@ -149,8 +152,7 @@ def judge(chosen: list, given: dict | None) -> dict | None:
   if first['division'] != 'closed':
     return None
   if given is None:
-    raise Problem("the closed division is judged by reference convergence points: pip install -e '.[mlperf]' brings "
-                  "MLCommons' own, --reference_points=FILE names others")
+    raise Problem("the closed division is judged by MLCommons' reference points: pip install -e '.[mlperf]'")
   hits = [clocks.reached(events) if events else None for _, events in chosen]
   epochs = [round(hit['epoch'], 3) if hit else None for hit in hits]
   times = [clocks.seconds(events, clocks.MLPERF) for (_, events), hit in zip(chosen, hits) if hit]

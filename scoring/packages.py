@@ -69,12 +69,10 @@ def check_said(runs_dir: Path, said: dict):
 
 def doubts(runs_dir: Path, said: dict) -> list[str]:
   """Where the reference convergence points that a submission is judged by may not be MLCommons' own."""
-  if said['reference_points'] is None:
+  given, own = said['reference_points'], mlperf_package.reference(_first(runs_dir))
+  if not given or (own and own['points'] == given['points']):
     return []
-  own = mlperf_package.reference(_first(runs_dir))
-  if own is None:
-    return ["cannot be compared with MLCommons' own: pip install -e '.[mlperf]'"]
-  return [] if own['points'] == said['reference_points']['points'] else [f'are not those of {own["source"]}']
+  return [f'are not those of {own["source"]}' if own else "cannot be compared: pip install -e '.[mlperf]'"]
 
 
 def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
@@ -187,10 +185,12 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
           reference_points: str | None = None) -> list[str]:
   """Writes the submission of a set of runs, whole or not at all; what was left out of it, and why.
 
-  reference_points: file of them; None takes MLCommons' own, where mlperf-logging is installed.
+  reference_points: file of them, for a batch above all of MLCommons' own; None takes those, of mlperf-logging, if it
+    is installed.
 
   Raises:
-    Problem: a review of the runs finds something, the directory is there already, or it cannot be written.
+    Problem: a review of the runs finds something, the points are not those that judge them, the directory is there
+      already, or it cannot be written.
   """
   runs_dir, directory = Path(runs_dir), Path(directory)
   if not (runs_dir / 'ledger.jsonl').exists():
@@ -206,6 +206,8 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
   first = _first(runs_dir)
   said = {'author': author, 'author_email': author_email, 'system': system or {},
           'reference_points': mlperf_package.reference(first, reference_points) if first else None}
+  if reference_points and first and not mlperf_package.reference(first):
+    raise Problem(f"--reference_points={reference_points}: needs MLCommons' own beside it: pip install -e '.[mlperf]'")
   try:
     check_said(runs_dir, said)
   except Problem as problem:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from launchers import checkout, header, many
+from launchers import checkout, command, header, many
 from scoring import ledger, mlperf, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem
@@ -157,6 +157,14 @@ def test_the_end_of_a_run_that_outlived_its_launcher_is_added(tmp_path):
   assert train(tmp_path, *SHORT, '--runs=2').returncode == 0 and path.read_bytes() == before
 
 
+def test_a_set_waits_for_a_run_that_outlived_its_launcher(tmp_path):
+  orphan = command.lock(tmp_path / 'run_000')
+  done = train(tmp_path, *SHORT, '--runs=2')
+  orphan.close()
+  assert done.returncode == 1 and 'run_000: another process is at work on this run' in one_line(done.stderr)
+  assert [path.name for path in tmp_path.iterdir()] == ['run_000']
+
+
 def test_a_set_goes_on_where_it_was_stopped_and_adds_runs(tmp_path):
   assert train(tmp_path, *SHORT, '--runs=2').returncode == 0
   tape = (tmp_path / 'run_000' / 'tape.jsonl').read_bytes()
@@ -167,10 +175,20 @@ def test_a_set_goes_on_where_it_was_stopped_and_adds_runs(tmp_path):
   done = train(tmp_path, *SHORT, '--runs=4', '--organization=Another')
   assert done.returncode == 1 and "'Another'" in one_line(done.stderr) and 'the submitter of its runs' in done.stderr
   assert train(tmp_path, *SHORT, '--runs=3', '--organization=Another').returncode == 0, 'nothing is added'
+  for flag, xla, words in (
+      ('--usd_per_hour=3', '', "the price of its runs is None, that of run_003 would be {'name': '--usd_per_hour'"),
+      ('--division=open', '', "the division of its runs is 'closed', that of run_003 would be 'open'"),
+      ('--runs=4', '--xla_cpu_enable_fast_math=false', "xla_flags of its runs is '', that of run_003 would be '--xla")):
+    done = train(tmp_path, *SHORT, '--runs=4', flag, env={'XLA_FLAGS': xla})
+    assert done.returncode == 1 and words in one_line(done.stderr)
+  moved = shutil.copytree(tmp_path, tmp_path.with_name(f'{tmp_path.name}_moved'))
+  done = train(moved, *SHORT, '--runs=4')
+  assert done.returncode == 1 and f"the folder of its set of its runs is '{tmp_path.name}'" in one_line(done.stderr)
+  assert (moved / 'ledger.jsonl').read_bytes() == before
   path, commit = tmp_path / 'run_000' / 'tape.jsonl', tapes.read(tmp_path / 'run_000')[0]['git_commit']
   path.write_text(path.read_text().replace(f'"git_commit": "{commit}"', f'"git_commit": "{"1" * 40}"'))
   done = train(tmp_path, *SHORT, '--runs=4')
-  assert done.returncode == 1 and 'the git_commit of its runs is 1111' in one_line(done.stderr)
+  assert done.returncode == 1 and "git_commit of its runs is '1111" in one_line(done.stderr)
   assert (tmp_path / 'ledger.jsonl').read_bytes() == before and not (tmp_path / 'run_003').exists()
   done = train(tmp_path, *SHORT)
   assert done.returncode == 1 and 'set of runs' in one_line(done.stderr)
@@ -191,15 +209,20 @@ def test_a_refused_command_leaves_a_set_as_it_was_and_another_config_is_refused(
 def test_runs_of_changed_code_are_told_and_join_no_clean_ones(tmp_path, monkeypatch, capsys):
   for name in ('run_000', 'new'):
     (tmp_path / name).mkdir()
-  story = Story(git_dirty=False, git_commit=checkout.git('rev-parse', 'HEAD'))
+  story = Story(git_dirty=False, command=[f'--workdir={tmp_path}/run_000'])
   (tmp_path / 'run_000' / 'tape.jsonl').write_text(story.tape.text())
-  monkeypatch.setattr(header, 'submitter', lambda: tapes.read(tmp_path / 'run_000')[0]['submitter'])
+  monkeypatch.setattr(header, 'on', lambda machine: {**story.header, 'git_dirty': bool(checkout.changed())})
   monkeypatch.setattr(checkout, 'changed', lambda: '')
   many._check_alike(tmp_path, 'run_001')
   assert capsys.readouterr().err == ''
   monkeypatch.setattr(checkout, 'changed', lambda: ' M training/step.py')
   with pytest.raises(Problem, match='git_dirty of its runs is False, that of run_001 would be True'):
     many._check_alike(tmp_path, 'run_001')
+  for field, value, words in (('versions', {**story.header['versions'], 'jax': '9'}, "is {'jax': '0.10.2'}, .*'9'};"),
+                              ('code_sha256', 'b' * 64, "is None, that of run_001 would be 'bbb")):
+    monkeypatch.setattr(header, 'on', lambda machine, own={**story.header, field: value}: own)
+    with pytest.raises(Problem, match=f'the {field} of its runs {words}'):
+      many._check_alike(tmp_path, 'run_001')
   many._check_alike(tmp_path / 'new', 'run_000')
   assert 'training/step.py is not as it was committed' in capsys.readouterr().err
 

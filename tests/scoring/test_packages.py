@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from scoring import dawnbench, inference, ledger, mlperf_package, packages, record, review
+from scoring import convergence, dawnbench, inference, ledger, mlperf_package, packages, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem
 from tests import made_inference, made_sets
@@ -156,20 +156,44 @@ def around(mean: float) -> list[float]:
 def test_points_of_a_file_are_those_that_mlcommons_rcp_checker_reads(sets, tmp_path, points, how, mean):
   mine = own_points(tmp_path / 'mine.json', *((size, around(epochs)) for size, epochs in points))
   factor = mean / epoch(sets['resnet'])
-  packages.write(sets['resnet'], tmp_path / 'package', reference_points=mine)
-  _, reference, score = convergence_lines(tmp_path / 'package')
-  assert f'at batch size 1,632{how} (mine.json)' in reference and f' x {factor:.4f} = ' in score
-  passed, said = rcp_checked(next((tmp_path / 'package').glob('mlperf/*/results/*/resnet')), '--custom_rcps', mine)
+  runs = list(ledger.tapes_of(sets['resnet']))
+  made = mlperf_package.files(runs, {}, mlperf_package.reference(runs[0][1][0], mine))
+  readme, = [text for path, text in made.items() if path.endswith('/README.md') and 'implementations' not in path]
+  assert f'at batch size 1,632{how} (mine.json)' in readme and f' x {factor:.4f} = ' in readme
+  (tmp_path / 'logs').mkdir()
+  for path, text in made.items():
+    if '/results/' in path:
+      (tmp_path / 'logs' / path.rpartition('/')[2]).write_text(text)
+  passed, said = rcp_checked(tmp_path / 'logs', '--custom_rcps', mine)
   assert passed and float(said.split(' = ')[1].split()[0]) == pytest.approx(factor), said
-  report = review.review(tmp_path / 'package')
-  assert report.problems == []
-  assert any('reference_points: are not those of mlperf-logging' in line for line in report.warnings)
 
 
 def test_a_batch_above_every_point_makes_no_package(sets, tmp_path):
-  mine = own_points(tmp_path / 'mine.json', (1024, around(36)))
-  left_out = packages.write(sets['resnet'], tmp_path / 'package', reference_points=mine)
-  assert any('reference: none at batch size 1,632 or larger in mine.json' in line for line in left_out)
+  mine, runs = own_points(tmp_path / 'mine.json', (1024, around(36))), list(ledger.tapes_of(sets['resnet']))
+  with pytest.raises(Problem, match='reference: none at batch size 1,632 or larger in mine.json'):
+    mlperf_package.files(runs, {}, mlperf_package.reference(runs[0][1][0], mine))
+
+
+def test_points_of_ones_own_make_a_package_only_where_mlcommons_has_none(sets, tmp_path, monkeypatch):
+  mine = own_points(tmp_path / 'mine.json', (2048, around(31)))
+  for name in ('resnet', 'too quick'):
+    with pytest.raises(Problem, match='--reference_points: are not those of mlperf-logging .*, which judge this batch'):
+      packages.write(sets[name], tmp_path / 'package', reference_points=mine)
+  assert [path.name for path in tmp_path.iterdir()] == ['mine.json']
+  load = convergence.load
+  monkeypatch.setattr(convergence, 'load', lambda path, benchmark: (  # as if MLCommons had none above 1,024
+      [convergence.point(1024, around(35))] if 'rcp_checker' in str(path) else load(path, benchmark)))
+  packages.write(sets['resnet'], tmp_path / 'package', reference_points=mine)
+  assert '(mine.json)' in convergence_lines(tmp_path / 'package')[1]
+  report = review.review(tmp_path / 'package')
+  assert report.problems == []
+  assert any('reference_points: are not those of mlperf-logging' in line for line in report.warnings)
+  monkeypatch.undo()
+  assert any('reference_points: are not those of mlperf-logging' in line
+             for line in review.review(tmp_path / 'package').problems)
+  monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+  with pytest.raises(Problem, match='mine.json: needs MLCommons. own beside it'):
+    packages.write(sets['resnet'], tmp_path / 'another', reference_points=mine)
 
 
 def test_without_mlperf_logging_and_a_file_there_is_no_package_that_nobody_judged(sets, tmp_path, monkeypatch):
@@ -186,7 +210,7 @@ def test_without_mlperf_logging_and_a_file_there_is_no_package_that_nobody_judge
     ('cifar10', {'source': 'x', 'points': [{'batch_size': 8, 'mean': 1.0, 'sd': 1.0, 'n': 8}]}, 'must be null'),
     ('resnet', {'source': 'x', 'points': []}, 'must be null, or'),
     ('resnet', {'source': 'x', 'points': [{'batch_size': 1632, 'mean': 36.0, 'sd': 1.0, 'n': '8'}]}, 'is no reference'),
-    ('resnet', {'source': 'x', 'points': [{'batch_size': 1632, 'mean': 36.0, 'sd': 1.0, 'n': 8}]}, 'README.md: line'),
+    ('resnet', {'source': 'x', 'points': [{'batch_size': 1632, 'mean': 36.0, 'sd': 1.0, 'n': 8}]}, 'which judge this'),
     ('resnet', 'x', 'must hold'), ('resnet', None, 'belongs to no submission')])
 def test_points_that_do_not_belong_to_a_submission_are_found(sets, tmp_path, of, given, words):
   packages.write(sets[of], tmp_path / 'package')
@@ -225,9 +249,12 @@ def test_the_command_judges_a_set_of_runs(sets, tmp_path):
   done = score(f'--workdir={tmp_path / "quick"}', f'--reference_points={mine}')
   assert 'reference: 36.000 at batch size 1,632 (mine.json)' in done.stdout and 'FAILS' in done.stdout
   done = score(f'--workdir={tmp_path / "quick"}', f'--submission={tmp_path / "package"}', f'--reference_points={mine}')
-  assert done.returncode == 0 and 'left out: the package checker would refuse' in done.stdout
+  assert done.returncode == 1 and done.stderr.startswith('error: --reference_points: are not those of mlperf-logging')
+  assert not (tmp_path / 'package').exists()
   mine.write_text('[]')
+  (tmp_path / 'quick' / 'summary.json').unlink()
   done = score(f'--workdir={tmp_path / "quick"}', f'--reference_points={mine}')
+  assert done.stdout == '' and not (tmp_path / 'quick' / 'summary.json').exists()
   assert done.returncode == 1 and done.stderr.count('\n') == 1 and 'not a file of reference convergence' in done.stderr
 
 
