@@ -187,7 +187,7 @@ def test_ctrl_c_before_anything_has_begun_ends_soon(tmp_path):
 def test_a_batch_that_does_not_divide_is_told_before_the_workdir_is_taken(tmp_path):
   done = pod(tmp_path / 'run', 3, *QUICK)
   assert done.returncode == 1 and 'choose a multiple of 3' in one_line(done.stderr)
-  assert not tapes.read(tmp_path / 'run')
+  assert not (tmp_path / 'run' / 'tape.jsonl').exists()
 
 
 @pytest.mark.pods
