@@ -8,18 +8,15 @@ images, within the step; the author's code does that once an epoch, and it is le
 --peer_dir as of benchmarks.airbench_peer; without one, ours alone.
 """
 import dataclasses
-import functools
-import time
 
 import jax
 import numpy as np
 from absl import flags
 
-from benchmarks import airbench_peer
+from benchmarks import airbench_peer, turns
 from benchmarks.report import report
 from launchers import command
 from references.cifar.configs import airbench94_muon
-from training.step import init_state, make_train_step
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer('batch_size', 2000, 'images a step')
@@ -29,19 +26,10 @@ flags.DEFINE_integer('turns', 5, 'turns of each')
 
 
 def ours(images, labels):
-  """(steps) -> None: runs so many and waits for the last."""
+  """Ours, as a turn."""
   config = dataclasses.replace(airbench94_muon.get_config(), batch_size=len(labels), compute_dtype=FLAGS.dtype)
-  task = config.make_task('')
-  batch = jax.device_put({'image': images, 'label': labels, 'index': np.arange(len(labels), dtype=np.int32),
-                          'epoch': np.zeros(len(labels), np.int32), 'mask': np.ones(len(labels), bool)})
-  step = jax.jit(make_train_step(task, shape=FLAGS.image_size, unroll=jax.default_backend() == 'cpu'), donate_argnums=0)
-  kept = [jax.jit(functools.partial(init_state, task))(np.uint32(0))]
-
-  def turn(steps):
-    for _ in range(steps):
-      kept[0], _ = step(kept[0], batch, np.uint32(0))
-    jax.block_until_ready(kept[0])
-  return turn
+  batch = {'image': images, 'label': labels, 'mask': np.ones(len(labels), bool)}
+  return turns.ours(config.make_task(''), batch, FLAGS.image_size)
 
 
 def theirs(images, labels):
@@ -77,19 +65,14 @@ def main(argv: list[str], doc: str) -> int:
   rng, size = np.random.default_rng(0), FLAGS.batch_size
   images, labels = rng.integers(0, 255, (size, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, size).astype(np.int32)
   steps = FLAGS.steps or (2 if jax.default_backend() == 'cpu' else 50)
-  turns = [make(images, labels) for make in ([ours, theirs] if FLAGS.peer_dir else [ours])]
-  seconds = [[] for _ in turns]
-  for turn in turns:
-    turn(2)  # compiles
-  for _ in range(FLAGS.turns):
-    for turn, kept in zip(turns, seconds):
-      start = time.perf_counter()
-      turn(steps)
-      kept.append((time.perf_counter() - start) / steps)
+  sides = [make(images, labels) for make in ([ours, theirs] if FLAGS.peer_dir else [ours])]
+  seconds = turns.seconds_a_step(sides, steps, FLAGS.turns, warm_up=2)
   report('cifar_step', ours=seconds[0], peer=seconds[1] if FLAGS.peer_dir else None,
          peer_name=f'{airbench_peer.FILE}, torch.compile' if FLAGS.peer_dir else None, unit='s/step',
          images_per_second=[round(size / float(np.median(s)), 1) for s in seconds], batch_size=size,
-         image_size=FLAGS.image_size, dtype=FLAGS.dtype, device=jax.devices()[0].device_kind, jax=jax.__version__)
+         image_size=FLAGS.image_size, dtype=FLAGS.dtype,
+         not_measured={} if FLAGS.peer_dir else {airbench_peer.FILE: 'no --peer_dir was given'},
+         device=jax.devices()[0].device_kind, jax=jax.__version__)
   return 0
 
 

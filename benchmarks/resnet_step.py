@@ -7,17 +7,15 @@ channels last, on the accelerator if there is one (torch needs to see it too), e
 device before the clock runs. The two take turns, so that what else the machine does falls on both.
 """
 import dataclasses
-import functools
-import time
 
 import jax
 import numpy as np
 from absl import app, flags
 
+from benchmarks import turns
 from benchmarks.report import report
 from references.resnet_imagenet.configs import mlperf_1632
 from tests.references.test_resnet_peers import resnet50
-from training.step import init_state, make_train_step
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer('batch_size', 0, 'images a step; 0: 256 on an accelerator, 16 on a CPU')
@@ -27,21 +25,10 @@ flags.DEFINE_integer('turns', 3, 'turns of each')
 
 
 def ours(images, labels):
-  """() -> None: runs --steps steps and waits for the last."""
+  """Ours, as a turn."""
   config = dataclasses.replace(mlperf_1632.get_config(), optimizer='sgd', batch_size=len(labels),
                                gradient_accumulation_steps=1, batch_norm_group_size=0)
-  task = config.make_task('')
-  batch = jax.device_put({'image': images, 'label': labels, 'index': np.arange(len(labels), dtype=np.int32),
-                          'epoch': np.zeros(len(labels), np.int32)})
-  state = jax.jit(functools.partial(init_state, task))(np.uint32(0))
-  step = jax.jit(make_train_step(task, shape=images.shape[1]), donate_argnums=0)
-  kept = [state]
-
-  def turn(steps):
-    for _ in range(steps):
-      kept[0], _ = step(kept[0], batch, np.uint32(0))
-    jax.block_until_ready(kept[0])
-  return turn
+  return turns.ours(config.make_task(''), {'image': images, 'label': labels}, images.shape[1])
 
 
 def theirs(images, labels):
@@ -76,15 +63,7 @@ def main(_):
   rng = np.random.default_rng(0)
   images = rng.integers(0, 255, (size, FLAGS.image_size, FLAGS.image_size, 3), dtype=np.uint8)
   labels = rng.integers(0, 1000, size).astype(np.int32)
-  turns = [make(images, labels) for make in (ours, theirs)]
-  seconds = [[], []]
-  for turn in turns:
-    turn(2)  # compiles
-  for _ in range(FLAGS.turns):
-    for turn, kept in zip(turns, seconds):
-      start = time.perf_counter()
-      turn(FLAGS.steps)
-      kept.append((time.perf_counter() - start) / FLAGS.steps)
+  seconds = turns.seconds_a_step([make(images, labels) for make in (ours, theirs)], FLAGS.steps, FLAGS.turns, warm_up=2)
   report('resnet_step', ours=seconds[0], peer=seconds[1], peer_name='torchvision resnet50, torch.compile, bfloat16',
          unit='s/step', images_per_second=[round(size / float(np.median(s)), 1) for s in seconds], batch_size=size,
          image_size=FLAGS.image_size, device=jax.devices()[0].device_kind, jax=jax.__version__)

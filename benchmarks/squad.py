@@ -7,18 +7,16 @@ accelerator if there is one (torch needs to see it too), else on the CPU. On an 
 attention is its scaled_dot_product_attention (flash attention where that applies). The two take turns.
 """
 import dataclasses
-import functools
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from benchmarks import turns
 from benchmarks.report import report
 from references.squad.configs import bert_base
 from tests.references import vision_ops
-from training.step import init_state, make_train_step
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer('batch_size', 0, 'sequences a step; 0: 32 on an accelerator, 4 on a CPU')
@@ -30,20 +28,11 @@ flags.DEFINE_integer('turns', 3, 'turns of each')
 
 
 def ours(batch):
-  """(steps) -> None: runs so many and waits for the last."""
+  """Ours, as a turn."""
   size, length = batch['tokens'].shape
   config = dataclasses.replace(bert_base.get_config(), init_from='', num_layers=FLAGS.layers, batch_size=size,
                                compute_dtype=FLAGS.dtype, buckets=(length,))
-  task = config.make_task('')
-  batch = jax.device_put({**batch, 'index': np.arange(size, dtype=np.int32), 'epoch': np.zeros(size, np.int32)})
-  step = jax.jit(make_train_step(task, shape=length), donate_argnums=0)
-  kept = [jax.jit(functools.partial(init_state, task))(np.uint32(0))]
-
-  def turn(steps):
-    for _ in range(steps):
-      kept[0], _ = step(kept[0], batch, np.uint32(0))
-    jax.block_until_ready(kept[0])
-  return turn
+  return turns.ours(config.make_task(''), batch, length)
 
 
 def theirs(batch):
@@ -84,14 +73,7 @@ def main(_):
            'valid': np.arange(length)[None] < real[:, None],
            'start': rng.integers(20, length // 2, size).astype(np.int32)}
   batch['end'] = batch['start'] + 2
-  turns, seconds = [make(batch) for make in (ours, theirs)], [[], []]
-  for turn in turns:
-    turn(1)  # compiles
-  for _ in range(FLAGS.turns):
-    for turn, kept in zip(turns, seconds):
-      start = time.perf_counter()
-      turn(FLAGS.steps)
-      kept.append((time.perf_counter() - start) / FLAGS.steps)
+  seconds = turns.seconds_a_step([make(batch) for make in (ours, theirs)], FLAGS.steps, FLAGS.turns, warm_up=1)
   report('squad', ours=seconds[0], peer=seconds[1], peer_name='transformers BertForQuestionAnswering in torch',
          unit='s/step', examples_per_second=[round(size / float(np.median(s)), 2) for s in seconds], batch_size=size,
          length=length, layers=FLAGS.layers, dtype=jnp.dtype(FLAGS.dtype).name, device=jax.devices()[0].device_kind,
