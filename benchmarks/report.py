@@ -1,11 +1,11 @@
 """The line that every benchmark ends with."""
 import datetime
 import json
-import os
-import platform
 import statistics
 import sys
 from pathlib import Path
+
+from launchers import machine
 
 
 def spread(values) -> float:
@@ -15,16 +15,10 @@ def spread(values) -> float:
 
 def host() -> str:
   """The processor, how many cores of it this process may use, and what of its instructions is for bfloat16."""
-  try:
-    told = dict(line.split(':', 1) for line in Path('/proc/cpuinfo').read_text().splitlines() if ':' in line)
-    told = {name.strip(): value.strip() for name, value in told.items()}
-  except OSError:
-    told = {}
-  name = told.get('model name') or platform.processor() or platform.machine()
+  told = machine.cpu()
   known = [flag for flag in ('amx_bf16', 'avx512_bf16') if flag in told.get('flags', '').split()]
-  cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-  return f'{name} (family {told.get("cpu family", "?")}, model {told.get("model", "?")}), {cores} cores, ' + (
-      ' and '.join(known) or 'no bfloat16 instructions')
+  return (f'{machine.name()} (family {told.get("cpu family", "?")}, model {told.get("model", "?")}), {machine.cores()} '
+          f'cores, {" and ".join(known) or "no bfloat16 instructions"}')
 
 
 def command() -> str:

@@ -3,11 +3,10 @@ import importlib.metadata
 import os
 import platform
 import sys
-from pathlib import Path
 
 from absl import flags
 
-from launchers import checkout, command, recipe
+from launchers import checkout, command, machine, recipe
 from scoring import cost
 
 FLAGS = flags.FLAGS
@@ -34,15 +33,9 @@ def versions() -> dict[str, str]:
 
 def hardware(devices) -> dict:
   """The machine, as the header of a tape names it."""
-  try:
-    lines = Path('/proc/cpuinfo').read_text().splitlines()
-    cpu = next(line.split(':', 1)[1].strip() for line in lines if line.startswith('model name'))
-  except (OSError, StopIteration):
-    cpu = platform.processor() or platform.machine()
   import jax
   return {'platform': devices[0].platform, 'device_kind': devices[0].device_kind, 'device_count': len(devices),
-          'process_count': jax.process_count(), 'host': cpu, 'host_cores': len(os.sched_getaffinity(0))
-          if hasattr(os, 'sched_getaffinity') else os.cpu_count()}
+          'process_count': jax.process_count(), 'host': machine.name(), 'host_cores': machine.cores()}
 
 
 def submitter() -> dict[str, str]:
@@ -51,14 +44,14 @@ def submitter() -> dict[str, str]:
           'hardware': FLAGS.hardware, 'status': FLAGS.status}
 
 
-def on(machine: dict) -> dict:
+def on(found: dict) -> dict:
   """What of the first line of a tape follows from code, flags and environment, on a machine as `hardware` names it."""
   status = checkout.changed()
   return {
       'code_sha256': checkout.code_sha256(), 'git_commit': checkout.git('rev-parse', 'HEAD'),
       'git_dirty': None if status is None else bool(status),
-      'versions': versions(), 'hardware': machine, 'xla_flags': os.environ.get('XLA_FLAGS', ''),
-      'price': cost.price_for(machine, usd_per_hour=FLAGS.usd_per_hour, name=FLAGS.price),
+      'versions': versions(), 'hardware': found, 'xla_flags': os.environ.get('XLA_FLAGS', ''),
+      'price': cost.price_for(found, usd_per_hour=FLAGS.usd_per_hour, name=FLAGS.price),
       'division': FLAGS.division, 'submitter': submitter()}
 
 
