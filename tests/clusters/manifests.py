@@ -1,5 +1,4 @@
 """Whether a cluster would take a JobSet: its own schema, Kubernetes' strict one for the jobs, what binds the two."""
-import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,23 +6,15 @@ from pathlib import Path
 import jsonschema
 import kubernetes_validate
 
+from tests import changing
+
 SCHEMA = json.loads((Path(__file__).parent / 'jobset.schema.json').read_text())
-GONE = object()  # for `changed`
 SUFFIX = '-abcde'  # Kubernetes puts five letters behind the name of a pod
 
 
 def changed(manifest: dict, path: str, value) -> dict:
-  """A copy with another value at `path`, keys and numbers joined by dots; GONE takes away what is there."""
-  copied = copy.deepcopy(manifest)
-  *parents, last = [int(part) if part.isdigit() else part for part in path.split('.')]
-  place = copied
-  for part in parents:
-    place = place[part]
-  if value is GONE:
-    del place[last]
-  else:
-    place[last] = value
-  return copied
+  """A copy with another value at `path`, keys and numbers joined by dots; changing.GONE takes away what is there."""
+  return changing.changed(manifest, [int(part) if part.isdigit() else part for part in path.split('.')], value)
 
 
 def problems(manifest: dict) -> list[str]:

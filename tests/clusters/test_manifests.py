@@ -2,8 +2,8 @@
 import pytest
 import yaml
 
+from tests.changing import GONE
 from tests.clusters import manifests
-from tests.clusters.manifests import GONE
 
 RIGHT = yaml.safe_load('''
 apiVersion: jobset.x-k8s.io/v1alpha2

@@ -1,5 +1,4 @@
 """What tapes that nobody here wrote do to the page: junk is named, what a review refuses is marked, others show."""
-import copy
 import json
 import os
 import signal
@@ -12,6 +11,7 @@ import pytest
 from scoring import audit, review
 from scoring import tape as tapes
 from scoring.page import collect, runs, site, watch
+from tests.changing import GONE, changed
 from tests.scoring.test_audit_restarts import restarted
 from tests.scoring.test_page import INFERENCE
 
@@ -21,8 +21,7 @@ ALONE = RESULTS / 'cifar10_cpu_2core_epyc'
 REAL = sorted(RESULTS.glob('**/tape.jsonl'))
 DEEP = json.loads('[' * 400 + ']' * 400)
 INFINITE = float('inf')  # which JSON has no word for, but 1e999
-MISSING = object()
-JUNK = (MISSING, None, True, -1, 0.5, 10**400, -10**400, INFINITE, '', 'x', '\ud800</script>', [], [[None]], {},
+JUNK = (GONE, None, True, -1, 0.5, 10**400, -10**400, INFINITE, '', 'x', '\ud800</script>', [], [[None]], {},
         {'x': 'y'}, DEEP)
 
 
@@ -30,19 +29,6 @@ def places(value, at=()) -> list[tuple]:
   """Where all fields of an event are, those inside of fields too."""
   inner = value.items() if isinstance(value, dict) else ()
   return [place for key, one in inner for place in [(*at, key), *places(one, (*at, key))]]
-
-
-def changed(event: dict, place: tuple, junk) -> dict:
-  event = copy.deepcopy(event)
-  *path, last = place
-  holder = event
-  for key in path:
-    holder = holder[key]
-  if junk is MISSING:
-    del holder[last]
-  else:
-    holder[last] = junk
-  return event
 
 
 def mutants(events: list) -> list[list]:

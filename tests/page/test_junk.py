@@ -4,7 +4,8 @@ import json
 import pytest
 
 from scoring import tape as tapes
-from tests.page.test_foreign import ALONE, INFERENCE, JUNK, changed, mutants, places, write
+from tests.changing import changed
+from tests.page.test_foreign import ALONE, INFERENCE, JUNK, mutants, places, write
 from tests.page.test_mixed import open_site, run  # noqa: F401 - a fixture
 from tests.tapes import HEADER, Story, closing_files
 
