@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from launchers import checkout, command, header
-from scoring import audit_header, audit_set, clocks, ledger, record
+from scoring import audit_set, clocks, ledger, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 from training import config as configs
@@ -72,8 +72,7 @@ def _check_alike(runs_dir: Path, name: str):
   begun = [run for run in audit_set.runs_of(runs_dir) if (run / 'tape.jsonl').exists()]
   first = next((events[0] for events in map(tapes.read, begun) if events), None)
   if first:
-    workdir = audit_header.flag(first['command'], 'workdir') or ''
-    before = {**first, audit_set.FOLDER: Path(workdir).parent.name}
+    before = {**first, audit_set.FOLDER: audit_set.folder_of(first)}
     own = {**header.on(first['hardware']), audit_set.FOLDER: (runs_dir / name).parent.name}
     for field in (field for field in audit_set.ALIKE if field in own):
       theirs, ours = before.get(field), own[field]

@@ -8,7 +8,7 @@ import math
 import re
 from collections.abc import Iterator
 
-from scoring import audit_header, clocks, dawnbench, record
+from scoring import audit_header, clocks, record
 from scoring import tape as tapes
 from scoring.problem import Problem
 
@@ -246,12 +246,3 @@ def ending(events) -> Iterator[str]:
     for name in ('parameters_sha256', 'state_sha256'):
       if not SHA256.fullmatch(str(result.get(name))):
         yield f'result: {name} is no sha256'
-
-
-def board_findings(events) -> list[str]:
-  """What DAWNBench's board asks beyond the target of the tape itself; nothing where there is no board."""
-  board = dawnbench.BOARDS.get(events[0].get('benchmark'))
-  if board and events[0]['target']['num_examples'] != board.num_examples:
-    return [f'target: {board.folder} is scored on {board.num_examples} examples, not on '
-            f'{events[0]["target"]["num_examples"]}']
-  return []

@@ -71,7 +71,7 @@ def _tape(path: Path) -> tuple[list | None, list[str]]:
     return None, [str(error).removeprefix(f'{path / "tape.jsonl"}, ')]
   if not events:  # a run that was killed before its first line
     return [], []
-  lines = audit.findings(events) or audit.guarded(audit.board_findings, events)
+  lines = audit.findings(events)
   return None if audit.malformed(events) else events, lines
 
 
@@ -200,11 +200,16 @@ def _processes(events: list, entries: list) -> Iterator[str]:
                'a restart was taken out')
 
 
+def folder_of(process: dict) -> str:
+  """The name of the folder of a run's set, by the command line of its process."""
+  return Path(audit_header.flag(process['command'], 'workdir') or '').parent.name
+
+
 def _had(events: list, field: str) -> str:
   """What the processes of a run had in a field: a restart may have had other code, or another machine."""
   processes = [e for e in events if e['event'] == 'process']
   if field == FOLDER:
-    return repr(Path(audit_header.flag(processes[0]['command'], 'workdir') or '').parent.name)
+    return repr(folder_of(processes[0]))
   return ', then '.join(dict.fromkeys(repr(e.get(field)) for e in processes))
 
 
