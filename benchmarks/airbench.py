@@ -3,7 +3,7 @@
   python -m benchmarks.airbench --peer_dir=DIR --data_dir=DIR [--config=references/cifar/configs/fastest.py] [--runs=25]
 
 Each side trains --runs times in processes of its own, one side after the other, ours by `launchers.train --runs=N`, the
-peer by `benchmarks.airbench_peer`; both commands are in the line that is printed. The ratio is of mean seconds of the
+peer by `benchmarks.airbench_peer`; both commands are in the line that is printed. The ratio is of median seconds of the
 WARM clock, the peer's own: setting up from data, training, and the last evaluation with its views. A recipe with a
 fixed schedule hits or misses: both accuracies are there, with the mean's 95 % interval, and how many runs reached 94 %.
 """

@@ -27,6 +27,11 @@ def max_pool(x):
   return functools.reduce(jnp.maximum, _corners(x))
 
 
+def _max_pool_forward(x):
+  y = max_pool(x)
+  return y, (x, y)
+
+
 def _max_pool_backward(saved, dy):
   x, y = saved
   spread, taken = [], False
@@ -39,7 +44,7 @@ def _max_pool_backward(saved, dy):
                  ((0, 0), *((0, size % 2) for size in x.shape[1:3]), (0, 0))),
 
 
-max_pool.defvjp(lambda x: (max_pool(x), (x, max_pool(x))), _max_pool_backward)
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 class BatchNorm(nn.BatchNorm):
