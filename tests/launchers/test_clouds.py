@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from scoring import tape as tapes
+from tests.changing import GONE
 from tests.clusters import gcloud, manifests
 from tests.launchers.running import launch, one_line
 
@@ -86,7 +87,7 @@ WRONG = [  # where, what to put there (None: take it away), what is said
 def test_a_wrong_manifest_is_refused():
   right = jobset()
   for path, value, said in WRONG:
-    found = manifests.problems(manifests.changed(right, path, manifests.GONE if value is None else value))
+    found = manifests.problems(manifests.changed(right, path, GONE if value is None else value))
     assert found and any(said in problem for problem in found), (path, value, found)
 
 
