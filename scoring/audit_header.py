@@ -47,11 +47,16 @@ def parse_config(text: str) -> dict:
   return fields
 
 
-def words(command: list) -> list[str]:
+def words(command: list) -> tuple[str, ...]:
   """A command line with each flag as one word, --name=value: absl takes --name value, and one dash for two, as well.
 
   Nothing on a command line that was taken stands by itself: a word that is no flag is the value of the one before it.
   """
+  return _words(tuple(command))
+
+
+@functools.lru_cache(maxsize=256)  # asked for flag by flag
+def _words(command: tuple) -> tuple[str, ...]:
   found = []
   for word in command:
     if word.startswith('-') and not re.match(r'-[\d.]|-$', word):  # -1 is a value
@@ -60,7 +65,7 @@ def words(command: list) -> list[str]:
       found[-1] += f'={word}'
     else:
       found.append(word)
-  return found
+  return tuple(found)
 
 
 def overrides(command: list) -> dict:
