@@ -22,18 +22,18 @@ GOLDEN = Path(__file__).parent / 'golden'
 
 def describe(task) -> str:
   """Every parameter with its shape and whether weight decay reaches it."""
-  params = step.init_state(task, np.uint32(0)).params
-  zeros, ones = (jax.tree.map(f, params) for f in (jnp.zeros_like, jnp.ones_like))
-  state = task.optimizer.init(params)
-  for _ in range(2):  # at step 0 the learning rate is 0: look at the second update
-    moved, state = task.optimizer.update(zeros, state, ones)
-  lines = []
-  for path, x in jax.tree_util.tree_flatten_with_path(params)[0]:
-    update = moved
-    for key in path:
-      update = update[key.key]
-    lines.append(f"{jax.tree_util.keystr(path)} {x.dtype}{list(x.shape)} {'decayed' if np.any(update) else 'free'}\n")
-  return ''.join(sorted(lines))
+  shapes = jax.eval_shape(lambda: step.init_state(task, np.uint32(0)).params)
+
+  @jax.jit  # as one program: op by op would compile one for each operation and shape
+  def decayed():
+    zeros, ones = (jax.tree.map(f, shapes) for f in (jnp.zeros_like, jnp.ones_like))
+    state = task.optimizer.init(ones)
+    for _ in range(2):  # at step 0 the learning rate is 0: look at the second update
+      moved, state = task.optimizer.update(zeros, state, ones)
+    return jax.tree.map(jnp.any, moved)
+  leaves, moved = jax.tree_util.tree_flatten_with_path(shapes)[0], jax.tree.leaves(decayed())
+  return ''.join(sorted(f"{jax.tree_util.keystr(path)} {x.dtype}{list(x.shape)} {'decayed' if any_ else 'free'}\n"
+                        for (path, x), any_ in zip(leaves, moved, strict=True)))
 
 
 @pytest.mark.parametrize('name, made', [('digits_config.txt', lambda: configs.to_text(get_config())),
