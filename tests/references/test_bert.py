@@ -1,5 +1,6 @@
 """BERT: its parts, its files, its answers; its numbers are held against transformers in `make test-peers`."""
 import dataclasses
+import functools
 import pickle
 
 import jax
@@ -31,8 +32,10 @@ def inputs(length=12, real=9):
 
 
 def made(**more):
+  """(apply, params) of a network, as programs; op by op it would take a minute."""
   network = Bert(SIZES, **more)
-  return network, jax.device_get(network.init(jax.random.key(0), *inputs(), train=False)['params'])
+  init = jax.jit(functools.partial(network.init, train=False))
+  return jax.jit(network.apply, static_argnames='train'), jax.device_get(init(jax.random.key(0), *inputs())['params'])
 
 
 @pytest.fixture(scope='module')
@@ -57,11 +60,11 @@ def test_each_recipe_resolves_to_its_golden_text_and_has_as_many_parameters_as_t
 
 
 def test_padding_changes_nothing_and_is_never_chosen():
-  network, params = made(dropout=0.0)
+  apply, params = made(dropout=0.0)
   tokens, types, valid = inputs()
-  whole = network.apply({'params': params}, tokens, types, valid, train=False)
-  other = network.apply({'params': params}, jnp.where(valid, tokens, 7), types, valid, train=False)
-  short = network.apply({'params': params}, tokens[1:, :9], types[1:, :9], valid[1:, :9], train=False)
+  whole = apply({'params': params}, tokens, types, valid, train=False)
+  other = apply({'params': params}, jnp.where(valid, tokens, 7), types, valid, train=False)
+  short = apply({'params': params}, tokens[1:, :9], types[1:, :9], valid[1:, :9], train=False)
   for a, b, c in zip(whole, other, short):
     np.testing.assert_allclose(a, b, atol=1e-6)
     np.testing.assert_allclose(a[1:, :9], c, atol=1e-5)
@@ -69,21 +72,21 @@ def test_padding_changes_nothing_and_is_never_chosen():
 
 
 def test_written_out_attention_is_jaxs():
-  network, params = made(dropout=1e-9)  # so small that nothing is dropped, and attention is written out to train
-  ours = network.apply({'params': params}, *inputs(), train=True, rngs={'dropout': jax.random.key(0)})
-  theirs = network.apply({'params': params}, *inputs(), train=False)
+  apply, params = made(dropout=1e-9)  # so small that nothing is dropped, and attention is written out to train
+  ours = apply({'params': params}, *inputs(), train=True, rngs={'dropout': jax.random.key(0)})
+  theirs = apply({'params': params}, *inputs(), train=False)
   for a, b in zip(ours, theirs):
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_dropout_is_for_training_only_and_bfloat16_is_close():
-  network, params = made(dropout=0.5)
-  run = lambda key, train: np.asarray(network.apply({'params': params}, *inputs(), train=train,
+  apply, params = made(dropout=0.5)
+  run = lambda key, train: np.asarray(apply({'params': params}, *inputs(), train=train,
                                                     rngs={'dropout': jax.random.key(key)})[0])
   assert np.array_equal(run(0, False), run(1, False)) and not np.array_equal(run(0, True), run(1, True))
   half, _ = made(dtype=jnp.bfloat16)
-  for a, b in zip(network.apply({'params': params}, *inputs(), train=False),
-                  half.apply({'params': params}, *inputs(), train=False)):
+  for a, b in zip(apply({'params': params}, *inputs(), train=False),
+                  half({'params': params}, *inputs(), train=False)):
     assert b.dtype == jnp.float32
     np.testing.assert_allclose(a, b, atol=0.03)
 
@@ -91,10 +94,10 @@ def test_dropout_is_for_training_only_and_bfloat16_is_close():
 def test_gradient_checkpointing_changes_no_gradient():
   gradients = []
   for remat in (False, True):
-    network, params = made(dropout=0.2, remat=remat)
-    loss = lambda params: sum(jnp.sum(x[:, :9]**2) for x in network.apply(
+    apply, params = made(dropout=0.2, remat=remat)
+    loss = lambda params: sum(jnp.sum(x[:, :9]**2) for x in apply(
         {'params': params}, *inputs(), train=True, rngs={'dropout': jax.random.key(0)}))
-    gradients.append(jax.grad(loss)(params))
+    gradients.append(jax.jit(jax.grad(loss))(params))
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *gradients)
 
 

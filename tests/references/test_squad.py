@@ -1,5 +1,6 @@
 """The reader of SQuAD: its parts by hand, its recipes, its optimizers, and a run on a small made SQuAD."""
 import dataclasses
+import functools
 import json
 
 import jax
@@ -39,6 +40,13 @@ def network(**sizes):
   return Reader(**{**dict(num_words=50, num_chars=20, word_width=8, char_width=6, vector_width=0, width=8, num_heads=2,
                           encoder_convs=1, model_blocks=2, model_convs=1, passes=3, dropout=0.3, dtype=jnp.float32),
                    **sizes})
+
+
+def made():
+  """A network as programs: (its variables, its apply, which trains if `train`); op by op it would take a minute."""
+  net = network()
+  variables = jax.jit(functools.partial(net.init, train=False))(jax.random.key(0), *inputs())
+  return variables, jax.jit(net.apply, static_argnames='train')
 
 
 def inputs(length=12, asked=5, real=9, real_asked=4, seed=0):
@@ -98,22 +106,20 @@ def test_context_query_attention_by_hand():
 
 
 def test_padding_changes_nothing():
-  net = network()
-  variables = net.init(jax.random.key(0), *inputs(), train=False)
+  variables, apply = made()
   short = [x[:, :9] if x.shape[1] == 12 else x[:, :4] for x in inputs()]
-  ours, theirs = net.apply(variables, *inputs(), train=False), net.apply(variables, *short, train=False)
+  ours, theirs = apply(variables, *inputs(), train=False), apply(variables, *short, train=False)
   for padded, bare in zip(ours, theirs):
     np.testing.assert_allclose(padded[:, :9], bare, atol=1e-4)
     assert (padded[:, 9:] == NEVER).all()
 
 
 def test_every_parameter_learns_and_dropout_is_for_training_only():
-  net = network()
-  variables = net.init(jax.random.key(0), *inputs(), train=False)
+  variables, apply = made()
   def loss(params, key, train):
-    start, end = net.apply({'params': params}, *inputs(), train=train, rngs={'dropout': key})
+    start, end = apply({'params': params}, *inputs(), train=train, rngs={'dropout': key})
     return (optax.softmax_cross_entropy_with_integer_labels(jnp.stack([start, end]), jnp.array([[2, 3], [4, 5]]))).sum()
-  grads = jax.grad(loss)(variables['params'], jax.random.key(1), False)
+  grads = jax.jit(jax.grad(loss), static_argnums=2)(variables['params'], jax.random.key(1), False)
   still = [jax.tree_util.keystr(path) for path, g in jax.tree_util.tree_flatten_with_path(grads)[0] if not g.any()]
   assert not still, still
   values = [float(loss(variables['params'], jax.random.key(n), train)) for n in (1, 2) for train in (True, False)]
@@ -121,14 +127,13 @@ def test_every_parameter_learns_and_dropout_is_for_training_only():
 
 
 def test_words_beyond_the_vocabulary_are_unknown_and_their_characters_are_read():
-  net = network()
-  variables = net.init(jax.random.key(0), *inputs(), train=False)
+  variables, apply = made()
   context, letters, *rest = inputs()
-  apply = lambda context, letters: np.asarray(net.apply(variables, context, letters, *rest, train=False)[0])
+  starts = lambda context, letters: np.asarray(apply(variables, context, letters, *rest, train=False)[0])
   rare, other, unknown = (np.where(context == context[0, 0], n, context) for n in (55, 59, 1))
-  assert np.array_equal(apply(rare, letters), apply(other, letters))
-  assert np.array_equal(apply(rare, letters), apply(unknown, letters))
-  assert not np.array_equal(apply(rare, letters), apply(rare, np.where(letters == letters[0, 0, 0], 2, letters)))
+  assert np.array_equal(starts(rare, letters), starts(other, letters))
+  assert np.array_equal(starts(rare, letters), starts(unknown, letters))
+  assert not np.array_equal(starts(rare, letters), starts(rare, np.where(letters == letters[0, 0, 0], 2, letters)))
 
 
 # -- recipes
@@ -263,7 +268,7 @@ def test_a_batch_of_real_questions_can_be_learned(squad_files, tmp_path):
   task = config.make_task(str(tmp_path))
   assert json.dumps(task.hyperparameters)
   batch = next(iter(task.data['train'].batches(0, 1)))
-  params, optimizer = task.init(jax.random.key(0))['params'], optax.adam(3e-3)
+  params, optimizer = jax.jit(task.init)(jax.random.key(0))['params'], optax.adam(3e-3)
   state = optimizer.init(params)
 
   @jax.jit
