@@ -462,6 +462,9 @@ def test_the_command_writes_and_checks_a_submission(tmp_path):
     ([], 'give one of'), (['--workdir=x', '--check=x'], 'give one of'),
     ([f'--workdir={DIGITS}', '--submission=x', '--system=nothing.json'],
      '--system=nothing.json: cannot be read (No such file or directory); name'),
+    *[([f'--{name}=', *more], f'--{name}= is empty') for name, more in [
+        ('check', []), ('workdir', ['--check=x']), ('compare', ['x']), ('submission', ['--workdir=x']),
+        ('output', ['--page', '--workdir=x']), ('inference_tree', ['--workdir=x'])]],
     (['--submission=x'], '--submission lacks --workdir'), (['--page'], '--page lacks --workdir'),
     (['--reference_points=x'], '--reference_points lacks --workdir'),
     (['--workdir=x', '--page', '--reference_points=x'], 'and not with --page'),
