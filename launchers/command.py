@@ -1,5 +1,6 @@
 """What every command shares: flags in, one line out when something is wrong, an exit status that means something."""
 import fcntl
+import inspect
 import os
 import re
 import sys
@@ -59,9 +60,23 @@ def config_help_wanted(argv: list[str], doc: str) -> bool:
   if not help_wanted(argv):
     return False
   if given := audit_header.flag(argv[1:], 'config'):
-    configs.define_flags(configs.load(given))
+    config = configs.load(given)
+    configs.define_flags(config)
+    for name, text in fields_help(type(config)).items():
+      flags.FLAGS[f'config.{name}'].help = text
   print_help(doc)
   return True
+
+
+def fields_help(kind: type[configs.Config]) -> dict[str, str]:
+  """What the docstrings of a config's class, and of those above it, say of each field under `Attributes:`."""
+  found = {}
+  for one in reversed(kind.__mro__):
+    attributes = inspect.cleandoc(one.__doc__ or '').partition('Attributes:\n')[2]
+    for names, text in re.findall(r'^  (\w+(?:, \w+)*): (.+(?:\n    .+)*)', attributes, re.MULTILINE):
+      text = ' '.join(text.split())
+      found |= dict.fromkeys(names.split(', '), f'{names}: {text}' if ',' in names else text)
+  return found
 
 
 def parse_config(argv: list[str]) -> configs.Config:
