@@ -118,7 +118,7 @@ def _as_many_as_asked(names: list, runs: dict) -> Iterator[str]:
   most = max(asked.values(), default=1)
   if most > len(names):
     name = next(name for name in asked if asked[name] == most)
-    yield f'ledger.jsonl: {len(names)} runs were begun, and the command line of {name} asked for {most}'
+    yield f'ledger.jsonl: of its runs {len(names)} began, and the command line of {name} asked for {most}'
   for name in asked:
     if runs[name] and int(name[4:]) >= asked[name]:
       yield f'{name}/tape.jsonl: its command line asked for {counted(asked[name], "run")}, and so not for this one'
@@ -133,7 +133,7 @@ def interrupted(folder: Path, runs: list) -> Iterator[str]:
   """Where a set was not made in one go: a later command made it longer, or time passed between two of its runs."""
   asked = {asked_for(events) for events in runs}
   if len(asked) > 1:
-    yield f'was extended by a later command, from {min(asked)} runs to {max(asked)}'
+    yield f'was extended by a later command, from {counted(min(asked), "run")} to {max(asked)}'
   entries = ledger.read(folder)
   for end, begin in zip(entries, entries[1:]):
     pause = begin['time'] - end['time']

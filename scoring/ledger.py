@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scoring import audit, clocks, record, statistics
 from scoring import tape as tapes
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 WIDEST_GAP = 1000  # so many runs that are neither there nor in the ledger count as missing; more are a slip
 
@@ -71,7 +71,7 @@ def names(runs_dir) -> list[str]:
   found = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
   numbers = {n for n in map(_number, found) if n is not None}
   if max(numbers, default=0) > len(numbers) + WIDEST_GAP:
-    raise Problem(f'{runs_dir}: {run_name(max(numbers)):.40} is far beyond the {len(numbers)} runs that are there or '
+    raise Problem(f'{runs_dir}: {run_name(max(numbers)):.40} is far beyond the {counted(len(numbers), "run")} there or '
                   'in the ledger; take it away, or give it its own number again')
   return [run_name(n) for n in range(max(numbers, default=-1) + 1)]  # a set begins with run 0
 
@@ -124,4 +124,5 @@ def summarize(runs_dir) -> dict:
 def table(summary: dict) -> str:
   """A summary for people: the statistics, and how many runs had to compile, which two of the clocks count."""
   cold = sum(bool(row['cold']) for row in summary['runs'])
-  return statistics.table(summary) + f"\ncompiled: {cold} of {summary['n']} runs cold, the others from a warm cache"
+  return statistics.table(summary) + (f"\ncompiled: {cold} of {counted(summary['n'], 'run')} cold, the others from a "
+                                      'warm cache')

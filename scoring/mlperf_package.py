@@ -13,7 +13,7 @@ import shlex
 import statistics as standard
 
 from scoring import audit_header, clocks, convergence, mlperf, record, statistics
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 RULESET = '4.0.0'
 BENCHMARKS = {'imagenet': ('resnet', 5)}  # ours -> (MLPerf's, how many runs a result is: benchmark_meta.py)
@@ -130,7 +130,7 @@ def result(runs: list) -> list:
     raise Problem(f'MLPerf Training has no benchmark {first["benchmark"]}: only {", ".join(BENCHMARKS)} is packed')
   benchmark, count = BENCHMARKS[first['benchmark']]
   if len(runs) < count:
-    raise Problem(f'a result of {benchmark} is {count} runs, and these are {len(runs)}')
+    raise Problem(f'a result of {benchmark} is {counted(count, "run")}, and these are {len(runs)}')
   return window(runs, count)
 
 
@@ -230,7 +230,7 @@ def _readme(chosen: list, runs: list, benchmark: str, judged: dict | None) -> st
   made_up = '**A fixture: these runs were made up to test the packaging; nothing was trained.**\n\n'
   lines = [f'| `result_{n}.txt` | `{name}` | {events[0]["seed"] if events else "failed"} |'
            for n, (name, events) in enumerate(chosen)]
-  return (f'# {benchmark}, {len(chosen)} runs of {len(runs)}\n\n{record.NOTICE}\n\n'
+  return (f'# {benchmark}, {counted(len(chosen), "run")} of {len(runs)}\n\n{record.NOTICE}\n\n'
           f'{made_up if first.get("fixture") else ""}'
           'Of more runs the consecutive ones with the median score are taken (training_rules.adoc, "Scoring").\n\n'
           '| log | run | seed |\n|---|---|---|\n' + '\n'.join(lines) + '\n\n'

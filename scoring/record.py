@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scoring import clocks, cost, dawnbench, mlperf
 from scoring import tape as tapes
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 NOTICE = ('Made by Daybreak. Not an official MLPerf result: not submitted to nor verified by MLCommons Association. '
           'DAWNBench closed in 2020.')
@@ -130,7 +130,7 @@ def table(made: dict) -> str:
   target, hardware, price = made['target'], made['hardware'], made['price']
   verdict = 'REACHED' if made['reached'] else 'NOT REACHED' if made['status'] == 'complete' else 'NOT REACHED SO FAR'
   value = 'no evaluation' if made['metric'] is None else (
-      f"{made['metric']:.4f} at step {made['step']} ({made['num_evaluated']} examples)")
+      f"{made['metric']:.4f} at step {made['step']} ({counted(made['num_evaluated'], 'example')})")
   spent = sorted(made['seconds_by_span'].items(), key=lambda item: -item[1])
   compiled = 'nothing'
   if made['compilation_cache']:

@@ -6,7 +6,7 @@ missing ones too, and each estimate carries an interval.
 import math
 import statistics as standard
 
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 # Values: with fewer the bootstrap covers too seldom; means of more are normal, and BCa takes time by their square.
 BOOTSTRAPPED = range(25, 1001)
@@ -163,7 +163,7 @@ def aligned(lines) -> list[str]:
 def success(summary) -> str:
   """How many runs of a summary reached the target, with the interval of their share, as one line."""
   low, high = summary['success_rate']['interval']
-  return (f'{summary["reached"]} of {summary["n"]} runs reached the target: '
+  return (f'{summary["reached"]} of {counted(summary["n"], "run")} reached the target: '
           f'{100 * summary["success_rate"]["mean"]:.1f} % ({100 * summary["confidence"]:g} % interval '
           f'{100 * low:.1f} to {100 * high:.1f} %)')
 

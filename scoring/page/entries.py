@@ -8,7 +8,7 @@ from pathlib import Path
 from scoring import clocks, dawnbench, ledger, statistics
 from scoring import tape as tapes
 from scoring.page import history, runs
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 STARTING_SECONDS = 60
 CLOCKS = [clock.name for clock in clocks.CLOCKS]
@@ -121,7 +121,7 @@ def training(id_: str, name: str, found: dict[str, dict | None], *, is_set: bool
   """
   present = [run for run in found.values() if run]
   if not present:
-    raise Problem(f'{id_}: none of its {len(found)} runs has a tape; restore them, or leave the folder out')
+    raise Problem(f'{id_}: of {counted(len(found), "run")} none has a tape; restore them, or leave the folder out')
   first, unfinished = present[0]['first'], [run for run in present if run['status'] != 'complete']
   commands = [_of_set(run['first']['command']) if is_set else run['first']['command'] for run in present]
   refused = [f'{which}: {line}' if is_set else line for which, run in found.items() if run for line in run['refused']]

@@ -21,8 +21,7 @@ const card = (label, value, more) =>
 const statusText = status => daybreak.data.live && status === 'interrupted' ? 'not ended' : status;
 
 /** Why a set that has successes has no expected time. */
-const whyUnknown = ({missing}) => !missing ? 'a failed run never began this clock'
-  : missing === 1 ? 'a run is missing' : `${missing} runs are missing`;
+const whyUnknown = ({missing: n}) => n ? `${counted(n, 'run')} missing` : 'a failed run never began this clock';
 
 /** A set that goes on, or was cut short, has begun fewer runs than its command asked for. */
 const asked = row => row.asked > row.n && `${row.asked} asked for`;

@@ -45,6 +45,7 @@ const own = (object, name) => Object.hasOwn(object, name) ? object[name] : undef
 const none = '–';
 const significant = digits => value => value.toLocaleString('en', {maximumSignificantDigits: digits});
 const two = significant(2), three = significant(3), four = significant(4);
+const counted = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 const words = name => name.replaceAll('_', ' ');
 const metricName = name => own(METRICS, name) ?? words(name ?? 'no metric');
 const isHistory = row => row.kind === 'dawnbench' || row.kind === 'mlperf';

@@ -188,7 +188,7 @@ function render() {
   $('overview').hidden = false;
   overview($('overview'), ranked, {format, label, open: id => go({open: joinIds([id])})});
   $('overview').hidden = !$('overview').childElementCount;
-  $('count').textContent = `${rows.length} of ${everything.length} entries`
+  $('count').textContent = `${rows.length} of ${counted(everything.length, 'entry', 'entries')}`
     + (rows.length > limit ? `, the first ${limit} shown` : '');
   $('board').replaceChildren(rows.length ? boardTable(rows.slice(0, limit), state, caption)
     : h('p', {class: 'empty'}, 'No entry passes these filters.'));

@@ -160,9 +160,9 @@ def test_a_set_with_a_missing_run_says_why_its_time_is_unknown(open_site, tmp_pa
   make_set(tmp_path / 'all' / 'two', 4, [0.95], [0.96], missing=2)
   page = open_site(tmp_path / 'all', 'task=cifar10&origin=here')
   assert sorted(page.locator('#board td.time').all_text_contents()) == [
-      'unknown2 runs are missing', 'unknowna run is missing']
+      'unknown1 run missing', 'unknown2 runs missing']
   page = open_site(tmp_path / 'all', 'task=cifar10&open=one')
-  assert 'a run is missing' in page.locator('#entry .card').first.text_content()
+  assert '1 run missing' in page.locator('#entry .card').first.text_content()
 
 
 def test_a_set_that_goes_on_says_how_many_runs_were_asked_for(follow, open_site, tmp_path):

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from scoring import ledger, record, statistics
+from scoring import audit, ledger, record, statistics
 from scoring.problem import Problem
-from tests import tapes
+from tests import made_sets, tapes
 
 
 def run(number, seconds=None, *, metric=0.94, wall=None, status=None):
@@ -156,6 +156,17 @@ def test_refuses_no_runs():
 def test_a_clock_that_no_run_has_is_empty():
   runs = [{**run(i, 1.0), 'seconds': {'dawnbench': 1.0, 'mlperf': None}} for i in range(3)]
   assert statistics.summarize(runs)['seconds']['mlperf']['n'] == 0
+
+
+def test_one_is_counted_as_one(tmp_path):
+  folder = made_sets.make(tmp_path / 'set', made_sets.CIFAR10, [0.9411], stop_after=1)
+  shown = ledger.table(ledger.summary(folder))
+  assert shown.startswith('1 of 1 run reached the target') and 'compiled: 1 of 1 run cold' in shown
+  tape = tapes.record([{'accuracy': 1.0}], target={'metric': 'accuracy', 'value': 1.0, 'num_examples': 1},
+                      hyperparameters={'opt_learning_rate_training_steps': 1}, num_train_examples=1, batch_size=1)
+  assert '(1 example)' in record.table(record.record(tape.events))
+  tape.events[11]['samples'] = 2
+  assert any('has 2 samples, but 1 step of 1 make 1' in line for line in audit.findings(tape.events))
 
 
 def test_table():
