@@ -70,7 +70,7 @@ def score_run(workdir: Path) -> int:
 def score_set(runs_dir: Path) -> int:
   """Writes the records of every run of a set and their summary; the exit status."""
   found, first = ledger.rows(runs_dir), first_of(runs_dir)
-  points = mlperf_package.reference(first, FLAGS.reference_points) if first else None  # a bad file is told first
+  points = points_for(first) if first else None  # a bad file is told first
   for row in found:
     if row['status'] != 'missing':
       record.write(tapes.read(runs_dir / row['run']), runs_dir / row['run'], author=FLAGS.author,
@@ -85,6 +85,24 @@ def score_set(runs_dir: Path) -> int:
     command.fail(f"{runs_dir}: of {counted(len(found), 'run')}, {', '.join(unfinished)} did not end and "
                  f"{'counts as a failure' if len(unfinished) == 1 else 'count as failures'}")
   return command.ERROR if unfinished else 0
+
+
+def points_for(first: dict) -> dict | None:
+  """The reference convergence points that a set of runs is judged by, one's own if --reference_points names them.
+
+  Raises:
+    Problem: none of one's own is of the runs' batch size, and of twice as many runs as a result, by MLPerf's rule.
+  """
+  points = mlperf_package.reference(first, FLAGS.reference_points)
+  if FLAGS.reference_points:
+    size, least = first['batch_size'], 2 * mlperf_package.BENCHMARKS[first['benchmark']][1]
+    of_size = [point for point in points['points'] if point['batch_size'] == size]
+    if not of_size or of_size[0]['n'] + 2 < least:  # two are left out of its mean
+      found = f'that of {counted(of_size[0]["n"] + 2, "run")}' if of_size else 'those of ' + ', '.join(
+          f'{point["batch_size"]:,}' for point in points['points'])
+      raise Problem(f'--reference_points={FLAGS.reference_points}: the runs have batch size {size:,}, whose point must '
+                    f'be made of {least} runs of the reference or more, and the file has {found}; make that point')
+  return points
 
 
 def first_of(runs_dir: Path) -> dict | None:
