@@ -210,6 +210,8 @@ def _caveats(made: dict, clock: str):
     yield f'across {", ".join(made["across"])}'
   if made['same'].get('data', '').startswith(UNKNOWN):
     yield 'no tape has a fingerprint of its data, which may differ'
+  if (made['measures'][f'{clock} seconds']['ratio_interval'] or [None])[0] == 0:
+    yield 'too few runs: the interval of A / B is cut at 0'
   if clock in COUNTS_COMPILATION and a['cold'] * b['n'] != b['cold'] * a['n']:
     yield 'counts compilation, which came from a warm cache more often on one side'
   if a['reached'] < a['n'] or b['reached'] < b['n']:

@@ -124,5 +124,4 @@ def summarize(runs_dir) -> dict:
 def table(summary: dict) -> str:
   """A summary for people: the statistics, and how many runs had to compile, which two of the clocks count."""
   cold = sum(bool(row['cold']) for row in summary['runs'])
-  return statistics.table(summary) + (f"\ncompiled: {cold} of {counted(summary['n'], 'run')} cold, the others from a "
-                                      'warm cache')
+  return statistics.table(summary) + f"\ncompiled: {cold} of {summary['n']} cold, the others from a warm cache"

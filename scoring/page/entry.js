@@ -54,7 +54,7 @@ function keyNumbers({row, goal}, clock) {
       : card('Time to target', seconds(at('seconds')), `${clock.label} clock`));
     if (row.n > 1) {
       cards.push(card('Mean of successes', seconds(at('mean')),
-        interval && `95 % interval ${seconds(interval[0])} to ${seconds(interval[1])}`));
+        interval && `95 % interval ${interval.map(seconds).join(' to ')}${interval[0] ? '' : ', cut: too few runs'}`));
       cards.push(card('Olympic mean', seconds(at('olympic_mean')), 'without fastest and slowest'));
     }
     if (row.n) {

@@ -65,6 +65,13 @@ def test_unpaired_by_hand(sets):
   assert json.loads(json.dumps(made, allow_nan=False)) == made
 
 
+def test_an_interval_of_a_ratio_ends_at_0_and_says_so(sets):
+  made = comparison.compare(*sets([2.0, 40.0], [20.0, 21.0], first_seed=5))
+  assert made['measures']['dawnbench seconds']['ratio_interval'][0] == 0
+  assert 'A / B from 0.0000 to' in made['verdicts']['dawnbench']
+  assert 'too few runs: the interval of A / B is cut at 0' in made['verdicts']['dawnbench']
+
+
 def test_the_other_side_may_be_the_faster_one(sets):
   made = comparison.compare(*sets([20.0, 22.0, 21.0], [10.0, 11.0, 12.0], first_seed=5))
   # A / B is 28/18, from 1/0.713174 to 1/0.576768: B takes 35.7 % less, as above

@@ -263,7 +263,7 @@ def test_the_command_judges_a_set_of_runs(sets, tmp_path):
   assert done.returncode == 1 and done.stderr.startswith('error: --reference_points: are not those of mlperf-logging')
   assert not (tmp_path / 'package').exists()
   for points, words in (((2048, around(36)), 'batch size 1,632, whose point must be made of 10 runs of the reference '
-                         'or more, and the file has those of 2,048; make'), ((1632, [35, 35, 36, 37]), 'that of 4 runs')):
+                         'or more, and the file has those of 2,048; make'), ((1632, [35, 35, 36, 37]), 'of 4 runs')):
     (tmp_path / 'quick' / 'summary.json').unlink()
     done = score(f'--workdir={tmp_path / "quick"}', f'--reference_points={own_points(mine, points)}')
     assert done.returncode == 1 and words in done.stderr and done.stderr.count('\n') == 1, done.stderr
