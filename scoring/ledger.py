@@ -61,14 +61,16 @@ def read(runs_dir) -> list[dict]:
     raise Problem(f'{path}: a line of the ledger is broken; restore the file from its original') from None
 
 
-def names(runs_dir) -> list[str]:
+def names(runs_dir, entries: list[dict] | None = None) -> list[str]:
   """Every run that the ledger names or that lies beside it, in order, and those that a gap in the numbers betrays.
+
+  entries: of `read`, where that was called before.
 
   Raises:
     Problem: there is no ledger, it is broken, or the gap is wider than any that runs taken away would leave.
   """
   runs_dir = Path(runs_dir)
-  found = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
+  found = [e['run'] for e in entries or read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
   numbers = {n for n in map(_number, found) if n is not None}
   if max(numbers, default=0) > len(numbers) + WIDEST_GAP:
     raise Problem(f'{runs_dir}: {run_name(max(numbers)):.40} is far beyond the {counted(len(numbers), "run")} there or '

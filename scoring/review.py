@@ -108,11 +108,9 @@ def run(root: Path) -> Report:
     events = tapes.read(root)
   except audit.BROKEN as error:
     return Report(1, [f'tape.jsonl: {error}'])
-  report.problems += [f'tape.jsonl: {line}' for line in audit.findings(events)]
+  report.problems += [f'tape.jsonl: {line}' for line in audit_set.of_run(root, events)]
   _fixture(events, report, 'tape.jsonl')
   if not audit.malformed(events):
-    if not (root.resolve().parent / 'ledger.jsonl').exists():
-      report.problems += [f'tape.jsonl: {line}' for line in audit.guarded(audit_set.torn_out, events)]
     for check in (audit_files.records, audit_files.served):
       report.problems += audit.guarded(check, root, events)
   report.problems += audit.guarded(audit_files.strays, root, audit_files.OF_A_RUN)

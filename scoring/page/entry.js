@@ -59,7 +59,8 @@ function keyNumbers({row, goal}, clock) {
     }
     if (row.n) {
       cards.push(card('Reached the target', `${goal.reached} of ${row.n}`,
-        [asked(row), goal.rate && `95 % interval ${goal.rate.map(percent).join(' to ')}`].filter(Boolean).join('; ')));
+        [asked(row) || unranked(row), goal.rate && `95 % interval ${goal.rate.map(percent).join(' to ')}`]
+          .filter(Boolean).join('; ')));
     }
     cards.push(card('Cost', usd(at('cost')), at('cost') == null ? 'no price known' : 'at the price in the facts'));
   }

@@ -5,7 +5,7 @@ const METRICS = {
   accuracy: 'top-1 accuracy', top5_accuracy: 'top-5 accuracy', f1: 'F1', mlm_accuracy: 'masked-word accuracy',
 };
 const KINDS = {
-  run: 'run', set: 'set of runs', inference: 'inference', dawnbench: 'DAWNBench history', mlperf: 'MLPerf history',
+  run: '1 run', set: 'set of runs', inference: 'inference', dawnbench: 'DAWNBench history', mlperf: 'MLPerf history',
 };
 const KIND_NOTES = {
   dawnbench: 'History: as its submitter reported it, one chosen run. DAWNBench closed in 2020; not verified '

@@ -9,6 +9,7 @@ import pytest
 
 from scoring import ledger
 from scoring.page import collect, site, watch
+from tests import made_sets
 from tests.page import browser as browsers
 from tests.tapes import HEADER, Story, closing_files
 from tests.tapes import record as record_tape
@@ -178,9 +179,9 @@ def test_a_set_that_goes_on_says_how_many_runs_were_asked_for(follow, open_site,
 
 
 def test_a_set_that_has_all_its_runs_says_nothing_of_it(open_site, tmp_path):
-  make_set(tmp_path / 'all' / 'set', 2, [0.95], [0.96])
+  made_sets.cifar10(tmp_path / 'all' / 'set')
   page = open_site(tmp_path / 'all', 'task=cifar10&origin=here')
-  assert page.locator('#board td.runs').all_text_contents() == ['2 of 2']
+  assert page.locator('#board td.runs').all_text_contents() == ['4 of 5']
 
 
 @pytest.mark.parametrize('header, view', [
