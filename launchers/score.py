@@ -69,7 +69,7 @@ def score_run(workdir: Path) -> int:
 
 def score_set(runs_dir: Path) -> int:
   """Writes the records of every run of a set and their summary; the exit status."""
-  found, first = ledger.rows(runs_dir), first_of(runs_dir)
+  found, first = ledger.rows(runs_dir), packages.first_of(runs_dir)
   points = points_for(first) if first else None  # a bad file is told first
   for row in found:
     if row['status'] != 'missing':
@@ -105,14 +105,9 @@ def points_for(first: dict) -> dict | None:
   return points
 
 
-def first_of(runs_dir: Path) -> dict | None:
-  """The first line of the first tape of a set of runs."""
-  return next((events[0] for _, events in ledger.tapes_of(runs_dir) if events), None)
-
-
 def print_convergence(runs_dir: Path, points: dict | None):
   """Prints how fast a set of runs converges beside `points`, where its benchmark is one of MLPerf's."""
-  first = first_of(runs_dir)
+  first = packages.first_of(runs_dir)
   if first and first['benchmark'] in mlperf_package.BENCHMARKS:
     try:
       chosen = mlperf_package.result(list(ledger.tapes_of(runs_dir)))

@@ -44,6 +44,15 @@ def malformed(events: list) -> list[str]:
   return guarded(audit_header.shape, events) or guarded(fields, events)
 
 
+def read(path) -> list:
+  """The events of a tape that can be read on; none of one that is missing, empty, broken or malformed."""
+  try:
+    events = tapes.read(path)
+  except BROKEN:
+    return []
+  return [] if malformed(events) else events
+
+
 def guarded(check, *args) -> list[str]:
   """The lines that `check` yields; where what it looks at is so broken that it fails, that is a line too."""
   lines = []

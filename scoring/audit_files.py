@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scoring import audit, audit_header, dawnbench, dawnbench_inference, inference, mlperf, record
 from scoring import tape as tapes
+from scoring.problem import Problem
 
 UNREAD = ('checkpoints', 'page', 'pod', 'profile', 'tensorboard')  # folders that a run keeps and no record comes from
 OF_A_RUN = r'tape\.jsonl|record\.json|result_0\.txt|(dawnbench|inference)/.+'
@@ -32,6 +33,20 @@ def below(root: Path, leave_out: tuple = ()) -> tuple[dict[str, Path], list[str]
       elif path.is_file():
         there[relative] = path
   return there, broken
+
+
+def read_json(path: Path) -> dict:
+  """The object in a JSON file; raises Problem where it holds none."""
+  try:
+    tapes.refuse_device(path)
+    found = json.loads(path.read_text(encoding='utf-8'))
+    if isinstance(found, dict):
+      return found
+    raise ValueError('is no object')
+  except FileNotFoundError:
+    raise Problem('is missing') from None
+  except (OSError, ValueError, RecursionError) as error:
+    raise Problem(f'cannot be read ({getattr(error, "strerror", None) or error})') from None
 
 
 def strays(root: Path, allowed: str) -> Iterator[str]:

@@ -60,8 +60,7 @@ def findings(folder: Path) -> list[str]:
   try:
     entries = ledger.read(folder)
   except audit.BROKEN as error:
-    prefix = f'{folder / "ledger.jsonl"}: '
-    return [f'ledger.jsonl: {str(error).removeprefix(prefix)}']
+    return [f'ledger.jsonl: {error}'.replace(f'{folder / "ledger.jsonl"}: ', '')]
   found, runs = [], {}
   for path in runs_of(folder):
     runs[path.name], lines = _tape(path)
@@ -104,10 +103,7 @@ def _tape(path: Path) -> tuple[Told | list | None, list[str]]:
   if not events:  # a run that was killed before its first line
     return [], []
   lines = audit.findings(events)
-  try:
-    return None if audit.malformed(events) else told(events, clocks.reached(events) is not None), lines
-  except audit.BROKEN:  # its evaluations lack the metric of its target, and `lines` say so
-    return None, lines
+  return None if audit.malformed(events) else told(events, clocks.reached(events) is not None), lines
 
 
 def _ledger(entries: list, runs: dict) -> Iterator[str]:
@@ -201,8 +197,8 @@ def _against_ledger(name: str, run: Told, entries: list) -> Iterator[str]:
   """A tape against what the launcher wrote about its run."""
   entries = [e for e in entries if e['run'] == name]
   workdir = audit_header.flag(run.first['command'], 'workdir')
-  if workdir is not None and Path(workdir).name != name:
-    yield f'its command line trained in {Path(workdir).name}: this is the tape of another run, or was renamed'
+  if (trained_in := Path(name if workdir is None else workdir).name) != name:
+    yield f'its command line trained in {trained_in}: this is the tape of another run, or was renamed'
   for entry in [e for e in entries if e['event'] == 'begin'][-1:]:
     config, own = (audit_header.parse_config(text) for text in (entry['config'], run.first['config']))
     if entry['seed'] != run.first['seed']:
@@ -212,9 +208,8 @@ def _against_ledger(name: str, run: Told, entries: list) -> Iterator[str]:
         yield f'{field} is {own.get(field)!r} in its config, in the ledger {config.get(field)!r}'
   yield from _processes(run, entries)
   for entry in [e for e in entries if e['event'] == 'end'][-1:]:
-    says = EXITS.get(entry['exit_status'], 'not complete')
-    is_so = 'not complete' if run.status != 'complete' else EXITS[0 if run.reached else 3]
-    if says != is_so:
+    is_so = EXITS[0 if run.reached else 3] if run.status == 'complete' else 'not complete'
+    if (says := EXITS.get(entry['exit_status'], 'not complete')) != is_so:
       yield f'is {is_so}; the ledger says exit status {entry["exit_status"]}, which is {says}'
 
 

@@ -97,10 +97,10 @@ def _unjudged(first: dict) -> str | None:
   """Why MLPerf has no reference convergence points for some runs; None where it has."""
   if first['division'] == 'closed' and first['target'] == BENCHMARKS.get(first['benchmark'], [None])[-1]:
     return None
-  asked = ', '.join(f'{name} to {target["metric"]} {target["value"]}' for name, (*_, target) in BENCHMARKS.items())
+  asked, given = (', '.join(f'{name} to {target["metric"]} {target["value"]}' for name, target in some) for some in (
+      [(name, target) for name, (*_, target) in BENCHMARKS.items()], [(first['benchmark'], first['target'])]))
   return (f'only runs of {asked} in the closed division are judged by reference convergence points, and these are '
-          f'{first["benchmark"]} to {first["target"]["metric"]} {first["target"]["value"]} in the {first["division"]} '
-          'division')
+          f'{given} in the {first["division"]} division')
 
 
 def reference(first: dict, path: str | None = None) -> dict | None:

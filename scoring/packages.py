@@ -18,6 +18,7 @@ from pathlib import Path
 
 from scoring import audit_set, clocks, dawnbench, dawnbench_inference, inference, ledger, mlperf, mlperf_package, record
 from scoring import tape as tapes
+from scoring.audit_files import read_json
 from scoring.problem import Problem, counted
 
 FORMAT = 1
@@ -47,18 +48,14 @@ def is_one(folder: Path) -> bool:
       text.endswith(REVIEW) or any((folder / name).exists() for name in ('dawnbench', 'mlperf')))
 
 
-def _read(runs_dir: Path) -> list[tuple[str, list]]:
-  """(name, events) of each run; no events where it left none."""
-  return [(run.name, tapes.read(run) if (run / 'tape.jsonl').is_file() else []) for run in audit_set.runs_of(runs_dir)]
-
-
-def _first(runs_dir: Path) -> dict | None:
-  return next((events[0] for _, events in _read(runs_dir) if events), None)
+def first_of(runs_dir: Path) -> dict | None:
+  """The first line of the first tape of a set of runs; None where there is none."""
+  return next((events[0] for _, events in ledger.tapes_of(runs_dir) if events), None)
 
 
 def check_said(runs_dir: Path, said: dict):
   """Raises Problem where what the submitter says is not what its field takes, or not what the tapes say."""
-  first = _first(runs_dir)
+  first = first_of(runs_dir)
   for name, check in (('system', mlperf_package.check_system), ('reference_points', mlperf_package.check_points)):
     try:
       if first is not None:
@@ -69,7 +66,7 @@ def check_said(runs_dir: Path, said: dict):
 
 def doubts(runs_dir: Path, said: dict) -> list[str]:
   """Where the reference convergence points that a submission is judged by may not be MLCommons' own."""
-  given, own = said['reference_points'], mlperf_package.reference(_first(runs_dir))
+  given, own = said['reference_points'], mlperf_package.reference(first_of(runs_dir))
   if not given or (own and own['points'] == given['points']):
     return []
   return [f'are not those of {own["source"]}' if own else "cannot be compared: pip install -e '.[mlperf]'"]
@@ -81,7 +78,7 @@ def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
   Raises:
     Problem: ledger or tapes cannot be read, or say what cannot be.
   """
-  runs = _read(runs_dir)
+  runs = list(ledger.tapes_of(runs_dir))
   if not any(events for _, events in runs):
     raise Problem(f'{runs_dir}: holds no tape; a submission is a set of runs (launchers.train --runs=N)')
   author = {key: said[key] for key in ('author', 'author_email')}
@@ -110,14 +107,12 @@ def _dawnbench(runs: list, author: dict) -> dict[str, str]:
   two in the middle the slower, and the entry says of how many.
   """
   entries, reason = [], None
-  for name, events in runs:
+  for name, events in [run for run in runs if run[1]]:  # of an empty tape the run failed
     try:
-      seconds = clocks.seconds(events, clocks.DAWNBENCH) if events else None
-      entries.append((seconds, name, events[0]['benchmark'], dawnbench.entry(events, **author)))
+      entries.append((clocks.seconds(events, clocks.DAWNBENCH), name, events[0]['benchmark'],
+                      dawnbench.entry(events, **author)))
     except Problem as problem:
       reason = problem
-    except IndexError:
-      pass  # an empty tape: a run that failed
   if not entries:
     raise Problem(f'dawnbench: {reason}')
   # a tape may have another target than the board, and so no seconds to it
@@ -166,13 +161,9 @@ def read_system(path: str | None) -> dict:
   if not path:
     return {}
   try:
-    fields = json.loads(Path(path).read_text(encoding='utf-8'))
-    if not isinstance(fields, dict):
-      raise ValueError('is no object')
-    return fields
-  except (OSError, ValueError, RecursionError) as error:
-    reason = getattr(error, 'strerror', None) or error
-    raise Problem(f'--system={path}: cannot be read ({reason}); name a JSON file of fields and strings') from None
+    return read_json(Path(path))
+  except Problem as problem:
+    raise Problem(f'--system={path}: {problem}; name a JSON file of fields and strings') from None
 
 
 def manifest(contents: dict[str, bytes]) -> str:
@@ -203,7 +194,7 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
                   'all)')
   if directory.exists():
     raise Problem(f'--submission={directory}: is there already; name a folder that is not')
-  first = _first(runs_dir)
+  first = first_of(runs_dir)
   said = {'author': author, 'author_email': author_email, 'system': system or {},
           'reference_points': mlperf_package.reference(first, reference_points) if first else None}
   if reference_points and first and not mlperf_package.reference(first):

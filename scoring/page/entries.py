@@ -149,11 +149,11 @@ def of_set(folder: Path, followers) -> tuple[dict[str, dict | None], dict[str, l
   # a process that is starting has no tape yet, and has not failed
   starting = {e['run'] for e in entries[-1:]
               if e.get('event') == 'begin' and abs(time.time() - e.get('time', 0)) < STARTING_SECONDS}
-  found = {name: digest for name in ledger.names(folder, entries)
-           if (digest := followers(folder / name / 'tape.jsonl').read()) or name not in starting}
+  paths = {name: folder / name / 'tape.jsonl' for name in ledger.names(folder, entries)}
+  found = {name: digest for name, path in paths.items() if (digest := followers(path).read()) or name not in starting}
   entries = [e for e in entries if e['run'] in found]
-  there = {name: run['told'] if run else [] if (folder / name / 'tape.jsonl').is_file() else None
-           for name, run in found.items() if run or (folder / name).is_dir()}
+  there = {name: run['told'] if run else [] if paths[name].is_file() else None
+           for name, run in found.items() if run or paths[name].parent.is_dir()}
   lacking = [f'{name}/tape.jsonl: is missing' for name, run in there.items() if run is None]
   return found, {'refused': lacking + audit_set.together(entries, there),
                  'unended': audit.guarded(audit_set.unended, entries, there)}

@@ -479,7 +479,7 @@ def test_the_command_writes_and_checks_a_submission(tmp_path):
     (['--workdir=results/squad_tiny_2core_epyc', '--submission=x'], 'make a set with launchers.train --runs=N'),
     ([], 'give one of'), (['--workdir=x', '--check=x'], 'give one of'),
     ([f'--workdir={DIGITS}', '--submission=x', '--system=nothing.json'],
-     '--system=nothing.json: cannot be read (No such file or directory); name'),
+     '--system=nothing.json: is missing; name'),
     *[([f'--{name}=', *more], f'--{name}= is empty') for name, more in [
         ('check', []), ('workdir', ['--check=x']), ('compare', ['x']), ('submission', ['--workdir=x']),
         ('output', ['--page', '--workdir=x']), ('inference_tree', ['--workdir=x'])]],
