@@ -12,7 +12,6 @@
 Exit status: 0 target reached (for a set: all runs are there; compared, whatever came out), 1 error (or not alike, and
 so not compared), 2 wrong flag, 3 target not reached.
 """
-import json
 from pathlib import Path
 
 from absl import flags
@@ -166,7 +165,7 @@ def compare(folders: list[str]) -> int:
   made = comparison.compare(*(Path(folder).expanduser() for folder in folders), across=FLAGS.across,
                             paired=FLAGS.paired)
   if FLAGS.output:
-    record.write_text(Path(FLAGS.output).expanduser(), json.dumps(made, indent=1, allow_nan=False) + '\n')
+    record.write_text(Path(FLAGS.output).expanduser(), record.text(made))
   print(comparison.text(made) + (f'\nrecords   {FLAGS.output}' if FLAGS.output else ''))
   return 0
 

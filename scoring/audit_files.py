@@ -60,7 +60,7 @@ def strays(root: Path, allowed: str) -> Iterator[str]:
 
 def records(root: Path, events) -> Iterator[str]:
   """The records in the folder of a run, as far as they are there."""
-  made = {'record.json': _text(record.record(events)), 'result_0.txt': mlperf.text(events)}
+  made = {'record.json': record.text(record.record(events)), 'result_0.txt': mlperf.text(events)}
   for name, text in made.items():
     if os.path.lexists(root / name):
       yield from different(root, name, text)
@@ -73,10 +73,6 @@ def served(root: Path, events) -> Iterator[str]:
     if path.parent.suffix != '.part':  # of a run that was cut short
       where = path.parent.relative_to(root).as_posix()
       yield from (f'{shown(where)}/{line}' for line in audit.guarded(_inference, path.parent, events))
-
-
-def _text(made: dict) -> str:
-  return json.dumps(made, indent=1, allow_nan=False) + '\n'
 
 
 def _trained(events, author: dict) -> dict[str, str]:
@@ -121,7 +117,7 @@ def _inference(folder: Path, trained) -> Iterator[str]:
              f'run has {result["parameters_sha256"]:.16}...')
   made = inference.make(folder)
   if os.path.lexists(folder / 'record.json'):
-    yield from different(folder, 'record.json', _text(made))
+    yield from different(folder, 'record.json', record.text(made))
   yield from audit.guarded(_entry, folder, lambda **author: _answered(made, author))
 
 

@@ -1,7 +1,6 @@
 """A run of inference as a record: what its tape and LoadGen's logs say, and nothing else."""
 import contextlib
 import hashlib
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -115,7 +114,7 @@ def write(folder) -> dict:
     text = (accuracy_log.squad_text(100 * metrics['exact_match'], 100 * metrics['f1']) if 'f1' in metrics else
             accuracy_log.image_text(round(metrics['accuracy'] * count), count))
     record.write_text(Path(folder) / 'accuracy.txt', text)
-  record.write_text(Path(folder) / 'record.json', json.dumps(made, indent=1, allow_nan=False) + '\n')
+  record.write_text(Path(folder) / 'record.json', record.text(made))
   return made
 
 

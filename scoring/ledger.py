@@ -111,15 +111,10 @@ def summary(runs_dir) -> dict:
   return {'notice': record.NOTICE, **statistics.summarize(found), 'runs': found}
 
 
-def text(summary: dict) -> str:
-  """The text of `summary.json`."""
-  return json.dumps(summary, indent=1, allow_nan=False) + '\n'
-
-
 def summarize(runs_dir) -> dict:
   """Computes and writes `RUNS_DIR/summary.json`; returns it."""
   made = summary(runs_dir)
-  record.write_text(Path(runs_dir) / 'summary.json', text(made))
+  record.write_text(Path(runs_dir) / 'summary.json', record.text(made))
   return made
 
 

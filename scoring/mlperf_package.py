@@ -109,8 +109,7 @@ def reference(first: dict, path: str | None = None) -> dict | None:
   Raises:
     Problem: `path` is no file of them, or MLPerf has none for these runs.
   """
-  reason = _unjudged(first)
-  if reason and path:
+  if (reason := _unjudged(first)) and path:
     raise Problem(f'--reference_points={path}: {reason}; leave it out')
   return None if reason else convergence.reference(path, BENCHMARKS[first['benchmark']][0], RULESET)
 

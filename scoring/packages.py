@@ -83,10 +83,10 @@ def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
     raise Problem(f'{runs_dir}: holds no tape; a submission is a set of runs (launchers.train --runs=N)')
   author = {key: said[key] for key in ('author', 'author_email')}
   summary = ledger.summary(runs_dir)
-  made = {'runs/summary.json': ledger.text(summary)}
+  made = {'runs/summary.json': record.text(summary)}
   for name, events in runs:
     if events:
-      made[f'runs/{name}/record.json'] = json.dumps(record.record(events), indent=1, allow_nan=False) + '\n'
+      made[f'runs/{name}/record.json'] = record.text(record.record(events))
       made[f'runs/{name}/result_0.txt'] = mlperf.text(events)
   left_out = []
   package = lambda: mlperf_package.files(runs, said['system'], said['reference_points'])
@@ -132,7 +132,7 @@ def _inference(runs_dir: Path, author: dict) -> dict[str, str]:
   for folder in tried:
     made = inference.make(folder)
     path = (folder / 'record.json').relative_to(runs_dir).as_posix()
-    records[f'runs/{path}'] = json.dumps(made, indent=1, allow_nan=False) + '\n'
+    records[f'runs/{path}'] = record.text(made)
     with contextlib.suppress(Problem):
       entries.append((made['latency_ms']['mean'], folder.parts[-4], made['benchmark'],
                       dawnbench_inference.entry(made, **author)))
@@ -169,7 +169,7 @@ def read_system(path: str | None) -> dict:
 def manifest(contents: dict[str, bytes]) -> str:
   """The text of manifest.json: the sha256 of every other file."""
   sums = {path: hashlib.sha256(content).hexdigest() for path, content in sorted(contents.items())}
-  return json.dumps({'notice': record.NOTICE, 'format': FORMAT, 'files': sums}, indent=1) + '\n'
+  return record.text({'notice': record.NOTICE, 'format': FORMAT, 'files': sums})
 
 
 def write(runs_dir, directory, *, author: str = '', author_email: str = '', system: dict | None = None,
@@ -205,7 +205,7 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
     raise Problem(f'--{problem}') from None
   made, left_out = derived(runs_dir, said)
   contents = {path: text.encode('utf-8') for path, text in made.items()}
-  contents['submission.json'] = (json.dumps({'notice': record.NOTICE, **said}, indent=1) + '\n').encode('utf-8')
+  contents['submission.json'] = record.text({'notice': record.NOTICE, **said}).encode('utf-8')
   part = directory.with_name(directory.name + '.part')
   try:
     contents |= {f'runs/{path}': (runs_dir / path).read_bytes() for path in raw(runs_dir)}

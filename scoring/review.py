@@ -135,14 +135,13 @@ def run_set(root: Path, derived: bool = True) -> Report:
 
 
 def _summary(root: Path) -> list[str]:
-  return different(root, 'summary.json', ledger.text(ledger.summary(root)))
+  return different(root, 'summary.json', record.text(ledger.summary(root)))
 
 
 def package(root: Path) -> Report:
   """A submission: every file is there, nothing else is, and all that is derived is what its tapes say."""
-  report = Report()
   there, broken = below(root)
-  report.problems += broken
+  report = Report(problems=broken)
   runs = root / 'runs'
   if not (runs / 'ledger.jsonl').is_file():
     report.problems.append('runs/ledger.jsonl: is missing; nothing can be derived without it')
