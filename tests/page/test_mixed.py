@@ -1,6 +1,7 @@
 """The page of what is under way, cut short, submitted or unlike, on a desk and on a phone, in a real browser."""
 import contextlib
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -164,6 +165,13 @@ def test_a_set_with_a_missing_run_says_why_its_time_is_unknown(open_site, tmp_pa
       'unknown1 run missing', 'unknown2 runs missing']
   page = open_site(tmp_path / 'all', 'task=cifar10&open=one')
   assert '1 run missing' in page.locator('#entry .card').first.text_content()
+
+
+def test_an_interval_that_is_cut_says_so(open_site, tmp_path):
+  make_set(tmp_path / 'all' / 'set', 2, [0.95], [0.5] * 9 + [0.95])
+  page = open_site(tmp_path / 'all', 'task=cifar10&open=set')
+  cards = page.locator('#entry .cards').text_content()
+  assert re.search(r'95 % interval 0.00 s to \d+ min \d\d s, cut: too few runs', cards), cards
 
 
 def test_a_set_that_goes_on_says_how_many_runs_were_asked_for(follow, open_site, tmp_path):
