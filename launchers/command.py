@@ -139,7 +139,8 @@ def refuse_foreign(folder: Path):
     names = sorted(path.name for path in folder.iterdir())
   except OSError:
     return  # it is not there yet, or not ours to read: writing will say so
-  if foreign := [name for name in names if name != 'tape.jsonl' and not BEFORE_A_RUN.fullmatch(name)]:
+  ours = ('tape.jsonl', *(('dawnbench', 'inference') if 'record.json' in names else ()))  # of a run whose tape was lost
+  if foreign := [name for name in names if name not in ours and not BEFORE_A_RUN.fullmatch(name)]:
     raise Problem(f'--workdir={folder}: holds {foreign[0]}' + (f' and {len(foreign) - 1} more' if foreign[1:] else '') +
                   ', which no run has made; name a folder that is new, or empty')
 

@@ -4,7 +4,9 @@ import subprocess
 
 import pytest
 
+from launchers import command
 from scoring import tape as tapes
+from scoring.problem import Problem
 from tests.launchers.running import DIGITS, launch, one_line, read_json, train
 
 SHORT = ('--config.num_epochs=2', '--config.stop=end')
@@ -178,6 +180,15 @@ def test_a_folder_of_others_is_refused_and_left_as_it_is(begin, tmp_path):
   assert done.returncode in (1, 2) and 'holds Documents and 1 more, which no run has made' in one_line(done.stderr)
   assert sorted(path.name for path in tmp_path.rglob('*')) == sorted(
       ['.config', 'Documents', 'dawnbench'] + 3 * ['letter.tex'])
+
+
+def test_a_run_whose_tape_was_lost_is_none_of_others(tmp_path):
+  for name in ('record.json', 'result_0.txt', 'checkpoints/7', 'dawnbench/CIFAR10'):
+    (tmp_path / name).mkdir(parents=True)
+  command.refuse_foreign(tmp_path)
+  (tmp_path / 'record.json').rmdir()
+  with pytest.raises(Problem, match='holds dawnbench, which no run has made'):
+    command.refuse_foreign(tmp_path)
 
 
 def test_a_run_begins_beside_logs_hidden_files_and_what_a_pod_left(tmp_path):
