@@ -1,6 +1,8 @@
 """What every command shares: flags in, one line out when something is wrong, an exit status that means something."""
 import fcntl
+import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,8 @@ from training.watch import LOST as LOST
 
 STOPPING = 'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint'
 GOES_ON = 'interrupted; the same command resumes from the last checkpoint, if there is one'
+# what may lie where a run or a set of runs begins: what an earlier try or a scheduler left, and what is hidden
+BEFORE_A_RUN = re.compile(r'\..*|checkpoints|pod|profile|tensorboard|lost\+found|record\.json|.*\.(txt|log|out|err)')
 REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130  # and LOST
 
 
@@ -27,6 +31,7 @@ def parse(argv: list[str], *, known_only: bool = False, pair: str | None = None)
   """Parses flags; a wrong one ends the process with one line and status 2.
 
   Everything after the program's name must be a flag, but for one name if the flag `pair` is given: `--compare A B`.
+  A flag that is nothing by default is not given as nothing: --check= is a variable of a shell that was never set.
   Returns what is no flag.
   """
   try:
@@ -34,6 +39,10 @@ def parse(argv: list[str], *, known_only: bool = False, pair: str | None = None)
   except flags.Error as error:
     fail(' '.join(f'{error}'.split()) + f' (python -m {_module()} --help lists them)')
     sys.exit(USAGE)
+  for name in flags.FLAGS:
+    if flags.FLAGS[name].present and flags.FLAGS[name].default is None and flags.FLAGS[name].value in ('', []):
+      fail(f'--{name}= is empty; write --{name}=VALUE, or leave it out')
+      sys.exit(USAGE)
   spare = rest[2 if pair and flags.FLAGS[pair].value else 1:]
   if spare and not known_only:
     fail(f'{spare[0]!r} is not a flag; write --name=value')
@@ -51,9 +60,23 @@ def config_help_wanted(argv: list[str], doc: str) -> bool:
   if not help_wanted(argv):
     return False
   if given := audit_header.flag(argv[1:], 'config'):
-    configs.define_flags(configs.load(given))
+    config = configs.load(given)
+    configs.define_flags(config)
+    for name, text in fields_help(type(config)).items():
+      flags.FLAGS[f'config.{name}'].help = text
   print_help(doc)
   return True
+
+
+def fields_help(kind: type[configs.Config]) -> dict[str, str]:
+  """What the docstrings of a config's class, and of those above it, say of each field under `Attributes:`."""
+  found = {}
+  for one in reversed(kind.__mro__):
+    attributes = inspect.cleandoc(one.__doc__ or '').partition('Attributes:\n')[2]
+    for names, text in re.findall(r'^  (\w+(?:, \w+)*): (.+(?:\n    .+)*)', attributes, re.MULTILINE):
+      text = ' '.join(text.split())
+      found |= dict.fromkeys(names.split(', '), f'{names}: {text}' if ',' in names else text)
+  return found
 
 
 def parse_config(argv: list[str]) -> configs.Config:
@@ -106,6 +129,20 @@ def lock(workdir: Path) -> IO[str]:
     raise Problem(f'--workdir={workdir}: another process is at work on this run; wait for it or stop it') from None
   except OSError as error:
     raise Problem(f'--workdir={workdir}: cannot write there ({error.strerror}); name another') from None
+
+
+def refuse_foreign(folder: Path):
+  """Raises Problem where a folder in which no run has begun holds what none leaves: it is not ours to write into."""
+  if any((folder / name).exists() and (folder / name).stat().st_size for name in ('tape.jsonl', 'ledger.jsonl')):
+    return
+  try:
+    names = sorted(path.name for path in folder.iterdir())
+  except OSError:
+    return  # it is not there yet, or not ours to read: writing will say so
+  ours = ('tape.jsonl', *(('dawnbench', 'inference') if 'record.json' in names else ()))  # of a run whose tape was lost
+  if foreign := [name for name in names if name not in ours and not BEFORE_A_RUN.fullmatch(name)]:
+    raise Problem(f'--workdir={folder}: holds {foreign[0]}' + (f' and {len(foreign) - 1} more' if foreign[1:] else '') +
+                  ', which no run has made; name a folder that is new, or empty')
 
 
 def check_config(before: str, config: configs.Config, where,

@@ -9,6 +9,7 @@ What follows `--` goes to `launchers.train` on every process. --dry_run prints e
 Exit status: of `local`, that of train; else of the cluster's own command.
 """
 import importlib
+from pathlib import Path
 
 from absl import flags
 
@@ -51,12 +52,13 @@ def check(flags_of_train: list[str]) -> str | None:
   """What is wrong with the flags for train, as far as can be told here: better than after waiting in a queue.
 
   Raises:
-    Problem: there is no such config, or a field of it has a value that it cannot have.
+    Problem: there is no such config, a field of it has a value that it cannot have, or the workdir is another's.
   """
   given = {flag.split('=', 1)[0].removeprefix('--'): flag.partition('=')[2] for flag in flags_of_train}
   for name in ('config', 'workdir'):
     if not given.get(name):
       return f'--{name}=... is missing after --; what follows -- are the flags of launchers.train'
+  command.refuse_foreign(Path(given['workdir']).expanduser())
   for name in ('dry_run', 'cluster'):
     if name in given:
       return f'--{name} is a flag of launchers.pod: write it before --'

@@ -12,7 +12,6 @@
 Exit status: 0 target reached (for a set: all runs are there; compared, whatever came out), 1 error (or not alike, and
 so not compared), 2 wrong flag, 3 target not reached.
 """
-import json
 from pathlib import Path
 
 from absl import flags
@@ -69,8 +68,8 @@ def score_run(workdir: Path) -> int:
 
 def score_set(runs_dir: Path) -> int:
   """Writes the records of every run of a set and their summary; the exit status."""
-  found, first = ledger.rows(runs_dir), first_of(runs_dir)
-  points = mlperf_package.reference(first, FLAGS.reference_points) if first else None  # a bad file is told first
+  found, first = ledger.rows(runs_dir), packages.first_of(runs_dir)
+  points = points_for(first) if first else None  # a bad file is told first
   for row in found:
     if row['status'] != 'missing':
       record.write(tapes.read(runs_dir / row['run']), runs_dir / row['run'], author=FLAGS.author,
@@ -87,14 +86,27 @@ def score_set(runs_dir: Path) -> int:
   return command.ERROR if unfinished else 0
 
 
-def first_of(runs_dir: Path) -> dict | None:
-  """The first line of the first tape of a set of runs."""
-  return next((events[0] for _, events in ledger.tapes_of(runs_dir) if events), None)
+def points_for(first: dict) -> dict | None:
+  """The reference convergence points that a set of runs is judged by, one's own if --reference_points names them.
+
+  Raises:
+    Problem: none of one's own is of the runs' batch size, and of twice as many runs as a result, by MLPerf's rule.
+  """
+  points = mlperf_package.reference(first, FLAGS.reference_points)
+  if FLAGS.reference_points:
+    size, least = first['batch_size'], 2 * mlperf_package.BENCHMARKS[first['benchmark']][1]
+    of_size = [point for point in points['points'] if point['batch_size'] == size]
+    if not of_size or of_size[0]['n'] + 2 < least:  # two are left out of its mean
+      found = f'that of {counted(of_size[0]["n"] + 2, "run")}' if of_size else 'those of ' + ', '.join(
+          f'{point["batch_size"]:,}' for point in points['points'])
+      raise Problem(f'--reference_points={FLAGS.reference_points}: the runs have batch size {size:,}, whose point must '
+                    f'be made of {least} runs of the reference or more, and the file has {found}; make that point')
+  return points
 
 
 def print_convergence(runs_dir: Path, points: dict | None):
   """Prints how fast a set of runs converges beside `points`, where its benchmark is one of MLPerf's."""
-  first = first_of(runs_dir)
+  first = packages.first_of(runs_dir)
   if first and first['benchmark'] in mlperf_package.BENCHMARKS:
     try:
       chosen = mlperf_package.result(list(ledger.tapes_of(runs_dir)))
@@ -153,7 +165,7 @@ def compare(folders: list[str]) -> int:
   made = comparison.compare(*(Path(folder).expanduser() for folder in folders), across=FLAGS.across,
                             paired=FLAGS.paired)
   if FLAGS.output:
-    record.write_text(Path(FLAGS.output).expanduser(), json.dumps(made, indent=1, allow_nan=False) + '\n')
+    record.write_text(Path(FLAGS.output).expanduser(), record.text(made))
   print(comparison.text(made) + (f'\nrecords   {FLAGS.output}' if FLAGS.output else ''))
   return 0
 

@@ -71,7 +71,7 @@ def image_scores(path, labels: Sequence[int]) -> dict:
     in_five += labels[index] in classes[:5]
     fewest = min(fewest, len(classes))
   if len(seen) != len(labels) or not seen:
-    raise Problem(f'{path}: {len(seen)} of {len(labels)} samples are answered; run the scenario in accuracy mode again')
+    raise Problem(f'{path}: answered are {len(seen)} of {len(labels)}; run the scenario in accuracy mode again')
   return {'accuracy': good / len(seen), 'top5_accuracy': in_five / len(seen) if fewest == 5 else None, 'good': good,
           'total': len(seen)}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from scoring import audit_header, clocks, record
 from scoring import tape as tapes
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 SHA256 = re.compile(r'[0-9a-f]{64}')
 TOUCHING = ('data', 'data_init', 'train', 'eval', 'checkpoint')  # spans that need data, or a state trained on them
@@ -42,6 +42,15 @@ def unsound(events: list) -> list[str]:
 def malformed(events: list) -> list[str]:
   """What keeps a tape from being read on: fields that are missing or of another type."""
   return guarded(audit_header.shape, events) or guarded(fields, events)
+
+
+def read(path) -> list:
+  """The events of a tape that can be read on; none of one that is missing, empty, broken or malformed."""
+  try:
+    events = tapes.read(path)
+  except BROKEN:
+    return []
+  return [] if malformed(events) else events
 
 
 def guarded(check, *args) -> list[str]:
@@ -172,15 +181,15 @@ def progress(events) -> Iterator[str]:
       yield f'{where(event)} is at step {event["step"]}, the training before it ended at {at}'
     if 'samples' in event:
       if event['samples'] != event['step'] * batch:
-        right = event['step'] * batch
-        yield f'{where(event)} has {event["samples"]} samples, but {event["step"]} steps of {batch} are {right}'
+        yield (f'{where(event)} has {counted(event["samples"], "sample")}, but {counted(event["step"], "step")} of '
+               f'{batch} make {event["step"] * batch}')
       lengths = {n for n in lengths if abs(event['epoch'] - event['samples'] / n) <= 1e-6}
       if not lengths:
-        yield f'{where(event)} is at epoch {event["epoch"]}, but {event["samples"]} samples of {total} are another'
+        yield f'{where(event)} is at epoch {event["epoch"]}, but {event["samples"]} of {total} samples are another'
         return
   steps = first['hyperparameters'].get('opt_learning_rate_training_steps')
   if steps is not None and at > steps:
-    yield f'trained for {at} steps, and the schedule in its hyperparameters has {steps}'
+    yield f'trained for {counted(at, "step")}, and the schedule in its hyperparameters has {steps}'
 
 
 def evaluations(events) -> Iterator[str]:
@@ -189,13 +198,13 @@ def evaluations(events) -> Iterator[str]:
   for number, event in _numbered(events, 'eval', 'stop'):
     where, count, metrics = f'line {number}: evaluation', event.get('num_evaluated'), event['metrics']
     if type(count) is not int or count != target['num_examples']:
-      yield f'{where} counted {count} examples, not all {target["num_examples"]}'
+      yield f'{where} counted {counted(count, "example")}, not all {target["num_examples"]}'
       continue
     for name, value in metrics.items():
       if name in (*FRACTIONS, target['metric']) and not 0 <= value <= 1:
         yield f'{where}: {name} is {value}, not a fraction from 0 to 1 (a percentage is another unit)'
       elif name in COUNTED and abs(value * count - round(value * count)) > 1e-6:
-        yield f'{where}: {name} is {value}, which is no whole number of {count} examples'
+        yield f'{where}: {name} is {value}, which is no whole number of {counted(count, "example")}'
     if metrics.get('top5_accuracy', 1) < metrics.get('accuracy', 0):
       yield f'{where}: top5_accuracy is below accuracy'
     if target['metric'] not in metrics:
@@ -209,8 +218,8 @@ def cadence(events) -> Iterator[str]:
   usual = gaps[1:-1][:1]  # the first may be sooner, by an offset, and the last, when the schedule ends
   for number, gap in enumerate(gaps if usual else ()):
     if gap > usual[0] or (gap < usual[0] and number not in (0, len(gaps) - 1)):
-      yield (f'the evaluation at step {steps[number]} came {gap} steps after the last, another {usual[0]}: one '
-             'is missing, or was added')
+      yield (f'the evaluation at step {steps[number]} came {counted(gap, "step")} after the last, another {usual[0]}: '
+             'one is missing, or was added')
       return
 
 
@@ -232,7 +241,7 @@ def ending(events) -> Iterator[str]:
   results = [e for e in kept if e['event'] == 'result']
   for name, found in (('run_stop', stops), ('result', results)):
     if len(found) != 1:
-      yield f'has {len(found)} lines {name}, in a run that is complete'
+      yield f'has {counted(len(found), "line")} {name}, in a run that is complete'
   for stop in stops[:1]:
     if stop['status'] != ('success' if hit else 'aborted'):
       yield (f'run_stop says {stop["status"]}, but the target {events[0]["target"]["value"]} was '

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scoring import audit, audit_header, dawnbench, dawnbench_inference, inference, mlperf, record
 from scoring import tape as tapes
+from scoring.problem import Problem
 
 UNREAD = ('checkpoints', 'page', 'pod', 'profile', 'tensorboard')  # folders that a run keeps and no record comes from
 OF_A_RUN = r'tape\.jsonl|record\.json|result_0\.txt|(dawnbench|inference)/.+'
@@ -34,6 +35,20 @@ def below(root: Path, leave_out: tuple = ()) -> tuple[dict[str, Path], list[str]
   return there, broken
 
 
+def read_json(path: Path) -> dict:
+  """The object in a JSON file; raises Problem where it holds none."""
+  try:
+    tapes.refuse_device(path)
+    found = json.loads(path.read_text(encoding='utf-8'))
+    if isinstance(found, dict):
+      return found
+    raise ValueError('is no object')
+  except FileNotFoundError:
+    raise Problem('is missing') from None
+  except (OSError, ValueError, RecursionError) as error:
+    raise Problem(f'cannot be read ({getattr(error, "strerror", None) or error})') from None
+
+
 def strays(root: Path, allowed: str) -> Iterator[str]:
   """What a run or a set of runs does not leave behind, and links: a review of it would look at something else."""
   there, broken = below(root, UNREAD)
@@ -45,7 +60,7 @@ def strays(root: Path, allowed: str) -> Iterator[str]:
 
 def records(root: Path, events) -> Iterator[str]:
   """The records in the folder of a run, as far as they are there."""
-  made = {'record.json': _text(record.record(events)), 'result_0.txt': mlperf.text(events)}
+  made = {'record.json': record.text(record.record(events)), 'result_0.txt': mlperf.text(events)}
   for name, text in made.items():
     if os.path.lexists(root / name):
       yield from different(root, name, text)
@@ -58,10 +73,6 @@ def served(root: Path, events) -> Iterator[str]:
     if path.parent.suffix != '.part':  # of a run that was cut short
       where = path.parent.relative_to(root).as_posix()
       yield from (f'{shown(where)}/{line}' for line in audit.guarded(_inference, path.parent, events))
-
-
-def _text(made: dict) -> str:
-  return json.dumps(made, indent=1, allow_nan=False) + '\n'
 
 
 def _trained(events, author: dict) -> dict[str, str]:
@@ -106,7 +117,7 @@ def _inference(folder: Path, trained) -> Iterator[str]:
              f'run has {result["parameters_sha256"]:.16}...')
   made = inference.make(folder)
   if os.path.lexists(folder / 'record.json'):
-    yield from different(folder, 'record.json', _text(made))
+    yield from different(folder, 'record.json', record.text(made))
   yield from audit.guarded(_entry, folder, lambda **author: _answered(made, author))
 
 

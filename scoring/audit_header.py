@@ -33,6 +33,7 @@ SAID = {'organization': 'unnamed', 'author': '', 'author_email': '', 'hardware':
 literal = functools.lru_cache(maxsize=4096)(ast.literal_eval)  # configs are alike, line by line
 
 
+@functools.lru_cache(maxsize=256)  # asked for by several checks, and alike in all runs of a ledger
 def parse_config(text: str) -> dict:
   """The fields of a config's text, `name = literal` a line; raises Problem where it is something else."""
   fields = {}

@@ -6,6 +6,7 @@ independently, so a change in one of them shows in the other.
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from scoring import audit, audit_header, clocks, ledger, record
 from scoring import tape as tapes
@@ -23,6 +24,32 @@ PAUSE = 2.0  # seconds from the end of a run to the beginning of the next, which
 TOLD = (*EXITS, 75)  # exit statuses, 75 preempted, of a process that has told its tape that it began
 
 
+class Told(NamedTuple):
+  """What the tape of a run says to a review of its set; `processes`: (line, event) that each begins and ends with."""
+  first: dict
+  processes: list[tuple[int, dict, int, dict]]
+  data: list[dict]
+  parameters_sha256: str | None
+  reached: bool
+  status: str
+
+  def had(self, field: str) -> str:
+    """What its processes had in a field: a restart may have had other code, or another machine."""
+    if field == FOLDER:
+      return repr(folder_of(self.first))
+    return ', then '.join(dict.fromkeys(repr(begin.get(field)) for _, begin, _, _ in self.processes))
+
+
+def told(events: list, reached: bool) -> Told:
+  """What a tape that is not malformed says to a review of its set; `reached` as `scoring.clocks` has it."""
+  starts = [n for n, e in enumerate(events) if e['event'] == 'process']
+  stops = [*starts[1:], len(events)]
+  return Told(events[0], [(start + 1, events[start], stop, events[stop - 1]) for start, stop in zip(starts, stops)],
+              [e for e in events if e['event'] == 'data' and e.get('fingerprint')],
+              next((e.get('parameters_sha256') for e in reversed(events) if e['event'] == 'result'), None),
+              reached, record.status(events))
+
+
 def runs_of(folder: Path) -> list[Path]:
   """The folders of runs in a folder, by name."""
   return sorted(p for p in folder.iterdir() if p.is_dir() and RUN.fullmatch(p.name))
@@ -33,21 +60,25 @@ def findings(folder: Path) -> list[str]:
   try:
     entries = ledger.read(folder)
   except audit.BROKEN as error:
-    prefix = f'{folder / "ledger.jsonl"}: '
-    return [f'ledger.jsonl: {str(error).removeprefix(prefix)}']
-  if broken := list(_shape(entries)):
-    return broken
+    return [f'ledger.jsonl: {error}'.replace(f'{folder / "ledger.jsonl"}: ', '')]
   found, runs = [], {}
   for path in runs_of(folder):
     runs[path.name], lines = _tape(path)
     found += [f'{path.name}/tape.jsonl: {line}' for line in lines]
-  found += audit.guarded(_ledger, entries, runs)
-  failed = {e['run'] for e in entries if e['event'] == 'end' and e.get('exit_status') not in EXITS}
-  found += [f'{name}/tape.jsonl: is empty, and the ledger says that the run ended well'
-            for name, events in runs.items() if events == [] and name not in failed]
-  sound = {name: events for name, events in runs.items() if events}
-  for name, events in sound.items():
-    found += [f'{name}/tape.jsonl: {line}' for line in audit.guarded(_against_ledger, name, events, entries)]
+  return found + together(entries, runs) + audit.guarded(unended, entries, runs)
+
+
+def together(entries: list, runs: dict[str, Told | list | None]) -> list[str]:
+  """What is wrong with the runs that are there beside one another and the ledger, also while the set goes on.
+
+  runs: by name; empty for an empty tape, None where it is missing or broken.
+  """
+  if broken := list(_shape(entries)):
+    return broken
+  sound = {name: run for name, run in runs.items() if run}
+  found = audit.guarded(_ledger, entries, runs)
+  for name, run in sound.items():
+    found += [f'{name}/tape.jsonl: {line}' for line in audit.guarded(_against_ledger, name, run, entries)]
   return found + audit.guarded(_alike, sound) + audit.guarded(_distinct, sound)
 
 
@@ -61,8 +92,8 @@ def _shape(entries: list) -> Iterator[str]:
         yield f'ledger.jsonl: line {number}: {field} is missing or not what a ledger has there'
 
 
-def _tape(path: Path) -> tuple[list | None, list[str]]:
-  """(events that can be read on, or None; what is wrong with them)."""
+def _tape(path: Path) -> tuple[Told | list | None, list[str]]:
+  """(what a tape says to `together`, what is wrong with it)."""
   if not (path / 'tape.jsonl').is_file():
     return None, ['is missing']
   try:
@@ -72,7 +103,7 @@ def _tape(path: Path) -> tuple[list | None, list[str]]:
   if not events:  # a run that was killed before its first line
     return [], []
   lines = audit.findings(events)
-  return None if audit.malformed(events) else events, lines
+  return None if audit.malformed(events) else told(events, clocks.reached(events) is not None), lines
 
 
 def _ledger(entries: list, runs: dict) -> Iterator[str]:
@@ -93,15 +124,17 @@ def _ledger(entries: list, runs: dict) -> Iterator[str]:
     elif entry['event'] == 'end' and running != entry['run']:
       yield f'ledger.jsonl: {entry["run"]} ends, but did not begin'
     running = entry['run'] if entry['event'] == 'begin' else None
-  ended = {e['run'] for e in entries if e['event'] == 'end'}
   for name in names:
     if name not in runs:
       yield f'{name}: is missing: the ledger says that it was begun'
-    if name not in ended:
-      yield f'ledger.jsonl: {name} never ended'
-  for name in runs:
+  failed = {e['run'] for e in entries if e['event'] == 'end' and e['exit_status'] not in EXITS}
+  for name, run in runs.items():
     if name not in names:
       yield f'{name}: was never begun by the ledger'
+    if run == [] and name not in failed:
+      yield f'{name}/tape.jsonl: is empty, and the ledger says that the run ended well'
+    if run and int(name[4:]) >= (asked := asked_for(run.first)):
+      yield f'{name}/tape.jsonl: its command line asked for {counted(asked, "run")}, and so not for this one'
   for entry in begun:
     if entry['config'] != begun[0]['config']:
       yield f'ledger.jsonl: {entry["run"]} has another config than {begun[0]["run"]}'
@@ -109,31 +142,29 @@ def _ledger(entries: list, runs: dict) -> Iterator[str]:
     if entry['seed'] != seed:
       yield (f'ledger.jsonl: {entry["run"]} has seed {entry["seed"]}; seeds count up from that of the config, so it is '
              f'{seed}')
-  yield from _as_many_as_asked(names, runs)
 
 
-def _as_many_as_asked(names: list, runs: dict) -> Iterator[str]:
-  """The command line of every run says of how many it is one."""
-  asked = {name: asked_for(events) for name, events in runs.items()}
-  most = max(asked.values(), default=1)
-  if most > len(names):
+def unended(entries: list, runs: dict) -> Iterator[str]:
+  """Where a set goes on, or was cut short: a run has not ended, or fewer began than a command line asked for."""
+  names, ended = ({e['run'] for e in entries if e.get('event') == event} for event in ('begin', 'end'))
+  for name in sorted(names - ended):
+    yield f'ledger.jsonl: {name} never ended'
+  asked = {name: asked_for(run.first) for name, run in runs.items() if run}
+  if (most := max(asked.values(), default=0)) > len(names):
     name = next(name for name in asked if asked[name] == most)
-    yield f'ledger.jsonl: {len(names)} runs were begun, and the command line of {name} asked for {most}'
-  for name in asked:
-    if runs[name] and int(name[4:]) >= asked[name]:
-      yield f'{name}/tape.jsonl: its command line asked for {counted(asked[name], "run")}, and so not for this one'
+    yield f'ledger.jsonl: of its runs {len(names)} began, and the command line of {name} asked for {most}'
 
 
-def asked_for(events: list | None) -> int:
-  """For how many runs a tape's command line asked: the launcher adds --runs=1 behind its own --runs=N for each."""
-  return max(map(int, audit_header.values(events[0]['command'], 'runs')), default=1) if events else 1
+def asked_for(first: dict) -> int:
+  """For how many runs a run's command line asked: the launcher adds --runs=1 behind its own --runs=N for each."""
+  return max(map(int, audit_header.values(first['command'], 'runs')), default=1)
 
 
 def interrupted(folder: Path, runs: list) -> Iterator[str]:
   """Where a set was not made in one go: a later command made it longer, or time passed between two of its runs."""
-  asked = {asked_for(events) for events in runs}
+  asked = {asked_for(events[0]) for events in runs}
   if len(asked) > 1:
-    yield f'was extended by a later command, from {min(asked)} runs to {max(asked)}'
+    yield f'was extended by a later command, from {counted(min(asked), "run")} to {max(asked)}'
   entries = ledger.read(folder)
   for end, begin in zip(entries, entries[1:]):
     pause = begin['time'] - end['time']
@@ -146,47 +177,52 @@ def torn_out(events: list) -> Iterator[str]:
   """A run that stands alone was not made as one of a set, whose other runs nobody would see."""
   command = events[0]['command']
   name = Path(audit_header.flag(command, 'workdir') or '').name
-  if asked_for(events) > 1 or (audit_header.values(command, 'runs') and RUN.fullmatch(name)):
+  if asked_for(events[0]) > 1 or (audit_header.values(command, 'runs') and RUN.fullmatch(name)):
     yield (f'line 1: its command line made it {name} of a set of runs (--runs): show the whole set with its ledger, '
            'not one run of it')
 
 
-def _against_ledger(name: str, events: list, entries: list) -> Iterator[str]:
+def of_run(folder: Path, events: list) -> list[str]:
+  """Everything that is wrong with the tape of a run, which is not one of a set whose others are not there."""
+  in_its_set = audit.malformed(events) or (folder.resolve().parent / 'ledger.jsonl').exists()
+  return audit.findings(events) + ([] if in_its_set else audit.guarded(torn_out, events))
+
+
+def faults(folder: Path) -> list[str]:
+  """What a review finds in the tapes and the ledger of a set of runs, or in the tape of one run."""
+  return findings(folder) if (folder / 'ledger.jsonl').exists() else of_run(folder, tapes.read(folder))
+
+
+def _against_ledger(name: str, run: Told, entries: list) -> Iterator[str]:
   """A tape against what the launcher wrote about its run."""
-  first = events[0]
-  begun = [e for e in entries if e['run'] == name and e['event'] == 'begin']
-  ended = [e for e in entries if e['run'] == name and e['event'] == 'end']
-  workdir = audit_header.flag(first['command'], 'workdir')
-  if workdir is not None and Path(workdir).name != name:
-    yield f'its command line trained in {Path(workdir).name}: this is the tape of another run, or was renamed'
-  for entry in begun[-1:]:
-    config, own = (audit_header.parse_config(text) for text in (entry['config'], first['config']))
-    if entry['seed'] != first['seed']:
-      yield f'seed is {first["seed"]}, in the ledger {entry["seed"]}'
+  entries = [e for e in entries if e['run'] == name]
+  workdir = audit_header.flag(run.first['command'], 'workdir')
+  if (trained_in := Path(name if workdir is None else workdir).name) != name:
+    yield f'its command line trained in {trained_in}: this is the tape of another run, or was renamed'
+  for entry in [e for e in entries if e['event'] == 'begin'][-1:]:
+    config, own = (audit_header.parse_config(text) for text in (entry['config'], run.first['config']))
+    if entry['seed'] != run.first['seed']:
+      yield f'seed is {run.first["seed"]}, in the ledger {entry["seed"]}'
     for field in sorted({*config, *own} - {'seed'}):
       if config.get(field) != own.get(field):
         yield f'{field} is {own.get(field)!r} in its config, in the ledger {config.get(field)!r}'
-  yield from _processes(events, [e for e in entries if e['run'] == name])
-  for entry in ended[-1:]:
-    reached, status = clocks.reached(events), record.status(events)
-    told = EXITS.get(entry['exit_status'], 'not complete')
-    is_so = 'not complete' if status != 'complete' else EXITS[0 if reached else 3]
-    if told != is_so:
-      yield f'is {is_so}; the ledger says exit status {entry["exit_status"]}, which is {told}'
+  yield from _processes(run, entries)
+  for entry in [e for e in entries if e['event'] == 'end'][-1:]:
+    is_so = EXITS[0 if run.reached else 3] if run.status == 'complete' else 'not complete'
+    if (says := EXITS.get(entry['exit_status'], 'not complete')) != is_so:
+      yield f'is {is_so}; the ledger says exit status {entry["exit_status"]}, which is {says}'
 
 
-def _processes(events: list, entries: list) -> Iterator[str]:
+def _processes(run: Told, entries: list) -> Iterator[str]:
   """Each process of a run, the resumed ones too, begins and ends when the ledger says; none was taken out."""
-  starts = [n for n, e in enumerate(events) if e['event'] == 'process']
   begun = {n: e['time'] for n, e in enumerate(entries) if e['event'] == 'begin'}
   matched = set()
-  for start, stop in zip(starts, [*starts[1:], len(events)]) if begun else ():
-    late, number = min(((events[start]['time'] - time, n) for n, time in begun.items()), key=lambda pair: abs(pair[0]))
+  for line, begin, stop, last in run.processes if begun else ():
+    late, number = min(((begin['time'] - time, n) for n, time in begun.items()), key=lambda pair: abs(pair[0]))
     if abs(late) > SLACK:
-      yield (f'line {start + 1}: its process starts {late:.3f} s after the ledger began the run: the start of the '
+      yield (f'line {line}: its process starts {late:.3f} s after the ledger began the run: the start of the '
              'clock was moved, or this is the tape of another run')
     matched.add(number)
-    last = events[stop - 1]
     for end in entries[number + 1:number + 2]:
       if end['event'] == 'end' and last['time'] > end['time'] + SLACK:
         yield f'line {stop}: its last event is {last["time"] - end["time"]:.3f} s after the end that the ledger has'
@@ -205,47 +241,34 @@ def folder_of(process: dict) -> str:
   return Path(audit_header.flag(process['command'], 'workdir') or '').parent.name
 
 
-def _had(events: list, field: str) -> str:
-  """What the processes of a run had in a field: a restart may have had other code, or another machine."""
-  processes = [e for e in events if e['event'] == 'process']
-  if field == FOLDER:
-    return repr(folder_of(processes[0]))
-  return ', then '.join(dict.fromkeys(repr(e.get(field)) for e in processes))
-
-
-def _alike(runs: dict) -> Iterator[str]:
+def _alike(runs: dict[str, Told]) -> Iterator[str]:
   """All runs are of one recipe, one code, one machine and one folder; the odd ones are named."""
   for field in ALIKE:
     groups = {}
-    for name, events in runs.items():
-      groups.setdefault(_had(events, field), []).append(name)
+    for name, run in runs.items():
+      groups.setdefault(run.had(field), []).append(name)
     usual = max(groups.values(), key=len, default=[])
     for value, names in groups.items():
       if names is not usual:
         yield f'{names[0]}/tape.jsonl: {field} is {value:.100}, not what the other runs have'
   seen = {}
-  for name, events in runs.items():
-    for event in events:
-      if event['event'] == 'data' and event.get('fingerprint'):
-        split, fingerprint = event.get('split'), event['fingerprint']
-        first = seen.setdefault(split, (fingerprint, name))
-        if first[0] != fingerprint:
-          yield f'{name}/tape.jsonl: its {split} data are not those of {first[1]}'
-          break
+  for name, run in runs.items():
+    for event in run.data:
+      fingerprint, other = seen.setdefault(event.get('split'), (event['fingerprint'], name))
+      if fingerprint != event['fingerprint']:
+        yield f'{name}/tape.jsonl: its {event.get("split")} data are not those of {other}'
+        break
 
 
-def _distinct(runs: dict) -> Iterator[str]:
+def _distinct(runs: dict[str, Told]) -> Iterator[str]:
   """No run is there twice: not its seed, not what it ended with, not its time."""
-  for what, of in (('seed', lambda events: events[0]['seed']),
-                   ('parameters_sha256', lambda events: next(
-                       (e['parameters_sha256'] for e in reversed(events) if e['event'] == 'result'), None))):
+  for what, of in (('seed', lambda run: run.first['seed']), ('parameters_sha256', lambda run: run.parameters_sha256)):
     seen = {}
-    for name, events in runs.items():
-      value = of(events)
-      if value is not None and seen.setdefault(value, name) != name:
-        yield f'{name}/tape.jsonl: has the {what} of {seen[value]}: it is the same run, or a copy'
-  spans = sorted((events[0]['time'], events[-1]['time'], name) for name, events in runs.items()
-                 if sum(e['event'] == 'process' for e in events) == 1)  # one that was resumed spans what came between
+    for name, run in runs.items():
+      if of(run) is not None and seen.setdefault(of(run), name) != name:
+        yield f'{name}/tape.jsonl: has the {what} of {seen[of(run)]}: it is the same run, or a copy'
+  spans = sorted((run.first['time'], run.processes[0][3]['time'], name) for name, run in runs.items()
+                 if len(run.processes) == 1)  # one that was resumed spans what came between
   for (_, stop, name), (start, _, other) in zip(spans, spans[1:]):
     if start < stop - SLACK:
       yield f'{other}/tape.jsonl: runs while {name} runs, but the runs of a set come one after another'

@@ -56,7 +56,7 @@ def reached(events) -> dict | None:
   """The stop event of the first evaluation at or above the target, or None."""
   target = events[0]['target']
   for evaluation in evaluations(events):
-    value = evaluation['metrics'][target['metric']]
+    value = evaluation['metrics'].get(target['metric'], math.nan)
     if math.isfinite(value) and value >= target['value']:
       return evaluation
   return None

@@ -7,9 +7,9 @@ rate and in the expected seconds until a success.
 import math
 from pathlib import Path
 
-from scoring import claims, clocks, ledger, record, statistics, two_samples
+from scoring import audit_set, claims, clocks, ledger, record, statistics, two_samples
 from scoring import tape as tapes
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 CONDITIONS = ('benchmark', 'target', 'hardware', 'data', 'tricks', 'price')
 COUNTS_COMPILATION = [c.name for c in clocks.CLOCKS if c.begin == 'process' and c.includes(
@@ -132,9 +132,9 @@ def compare(folder_a, folder_b, *, across=(), paired: bool | None = None, confid
     confidence: of every interval.
 
   Returns:
-    JSON-able dict, which `text` writes for people: the two sides (`a`, `b`), `across` (conditions that differ), `same`,
-    `differ` (recipe and software), `cold`, `pairing`, `success_p` (Fisher), `measures` (two_samples.compare) and, by
-    clock, `verdicts`.
+    JSON-able dict, which `text` writes for people: the two sides (`a`, `b`; `refused` of one is what a review finds in
+    its tapes and ledger), `across` (conditions that differ), `same`, `differ` (recipe and software), `cold`, `pairing`,
+    `success_p` (Fisher), `measures` (two_samples.compare) and, by clock, `verdicts`.
 
   Raises:
     Problem: a condition differs that `across` does not name, a run is on both sides, or pairs are wanted that are none.
@@ -157,7 +157,7 @@ def compare(folder_a, folder_b, *, across=(), paired: bool | None = None, confid
       'notice': record.NOTICE, 'confidence': confidence,
       **{side: {'folder': str(folder), 'fixture': any(run['first'].get('fixture') for run in runs if run['first']),
                 'unfinished': [run['run'] for run in runs if run['status'] != 'complete'],
-                'cold': sum(bool(run['cold']) for run in runs),
+                'refused': audit_set.faults(Path(folder)), 'cold': sum(bool(run['cold']) for run in runs),
                 'usd_per_hour': sorted({run['first']['price']['usd_per_hour'] for run in runs
                                         if run['first'] and run['first']['price']}), **summary}
          for side, folder, runs, summary in zip('ab', (folder_a, folder_b), (a, b), summaries)},
@@ -206,10 +206,14 @@ def verdict(made: dict, clock: str) -> str:
 def _caveats(made: dict, clock: str):
   """Yields what a reader of a verdict must know besides."""
   a, b = made['a'], made['b']
+  if refused := ' and '.join(name for name, side in (('A', a), ('B', b)) if side['refused']):
+    yield f'a review refuses {refused}'
   if made['across']:
     yield f'across {", ".join(made["across"])}'
   if made['same'].get('data', '').startswith(UNKNOWN):
     yield 'no tape has a fingerprint of its data, which may differ'
+  if (made['measures'][f'{clock} seconds']['ratio_interval'] or [None])[0] == 0:
+    yield 'too few runs: the interval of A / B is cut at 0'
   if clock in COUNTS_COMPILATION and a['cold'] * b['n'] != b['cold'] * a['n']:
     yield 'counts compilation, which came from a warm cache more often on one side'
   if a['reached'] < a['n'] or b['reached'] < b['n']:
@@ -222,9 +226,7 @@ def _caveats(made: dict, clock: str):
 
 
 def _cell(value) -> str:
-  if value is None:
-    return '-'
-  return str(value) if isinstance(value, int) else f'{value:.5g}' if abs(value) < 1e5 else f'{value:.0f}'
+  return '-' if value is None else str(value) if isinstance(value, int) else f'{value:.{5 if abs(value) < 1e5 else 9}g}'
 
 
 def text(made: dict) -> str:
@@ -236,6 +238,9 @@ def text(made: dict) -> str:
                  f"reached the target ({percent} interval {100 * low:.1f} to {100 * high:.1f} %), {side['cold']} cold")
     if side['usd_per_hour']:
       lines.append(f"          at {' and '.join(f'{price:g}' for price in side['usd_per_hour'])} USD an hour")
+    if side['refused']:
+      lines.append(f"REFUSED   by review: {side['refused'][0]} ({counted(len(side['refused']), 'finding')}; "
+                   f"launchers.score --check={side['folder']} lists all)")
     if side['unfinished']:
       lines.append(f"          did not end, and count as failures: {', '.join(side['unfinished'])}")
   lines += [f'same      {name}: {value}' for name, value in made['same'].items()]

@@ -13,7 +13,7 @@ import math
 import statistics as standard
 from pathlib import Path
 
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 ALPHA = 0.05  # rcp_checker: RCP_Checker.alpha, one-sided
 
@@ -152,8 +152,8 @@ def normalize(epochs, batch_size: int, points: list[Point]) -> dict:
   """
   epochs = sorted(epochs)
   if len(epochs) < 3 or math.isinf(epochs[-2]) or not points:
-    raise Problem(f'{len(epochs)} runs against {len(points)} reference convergence points: needs at least 3 runs, of '
-                  'which at most one failed, and at least one point')
+    raise Problem(f'{counted(len(epochs), "run")} against {counted(len(points), "reference convergence point")}: needs '
+                  'at least 3 runs, of which at most one failed, and at least one point')
   mean, kept = standard.fmean(epochs[1:-1]), prune(points)
   low = max((p for p in kept if p.batch_size <= batch_size), key=lambda p: p.batch_size, default=None)
   high = min((p for p in kept if p.batch_size >= batch_size), key=lambda p: p.batch_size, default=None)

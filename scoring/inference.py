@@ -1,13 +1,12 @@
 """A run of inference as a record: what its tape and LoadGen's logs say, and nothing else."""
 import contextlib
 import hashlib
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 from scoring import accuracy_log, cost, dawnbench_inference, loadgen_log, record, scenarios
 from scoring import tape as tapes
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 NOTICE = 'Made by Daybreak. Result not verified by MLCommons Association. DAWNBench closed in 2020.'
 READING = 'with_preprocessing'  # the folder of the logs of DAWNBench's other pass
@@ -74,9 +73,9 @@ def _items(header: dict, faults: list, **passes: dict) -> dict:
     if not (found['queries'] == found['total_samples'] == samples and settings['performance_issue_unique']
             and settings['samples_per_query'] == 1 and (found['scenario'], found['mode']) == (
                 'SingleStream', 'PerformanceOnly')):
-      faults.append(f'{name}: not each of the {samples} samples was answered once, alone')
+      faults.append(f'{name}: not each of {counted(samples, "sample")} was answered once, alone')
     if found['errors'] or found['num_errors'] or {found['validity'], found['summary_validity']} != {'VALID'}:
-      faults.append(f'{name}: Result is {found["validity"]}, {found["num_errors"]} errors')
+      faults.append(f'{name}: Result is {found["validity"]}, {counted(found["num_errors"], "error")}')
     latency[name] = found['latency_ns']['mean'] * found['queries'] / items / 1e6
   price = cost.cost_usd(latency['mean'] / 1000, header['price'])
   return {'valid': not faults, 'faults': faults, 'latency_ms': {name: round(ms, 6) for name, ms in latency.items()},
@@ -115,7 +114,7 @@ def write(folder) -> dict:
     text = (accuracy_log.squad_text(100 * metrics['exact_match'], 100 * metrics['f1']) if 'f1' in metrics else
             accuracy_log.image_text(round(metrics['accuracy'] * count), count))
     record.write_text(Path(folder) / 'accuracy.txt', text)
-  record.write_text(Path(folder) / 'record.json', json.dumps(made, indent=1, allow_nan=False) + '\n')
+  record.write_text(Path(folder) / 'record.json', record.text(made))
   return made
 
 

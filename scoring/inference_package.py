@@ -18,6 +18,7 @@ from pathlib import Path
 from scoring import accuracy_log, loadgen_log
 from scoring.accuracy_log import UNVERIFIED
 from scoring.problem import Problem
+from scoring.record import text as _json
 from scoring.record import write_text
 from scoring.scenarios import MIN_DURATION_MS, Rules, Scenario, rules
 
@@ -209,10 +210,6 @@ def _write_scenario(modes: dict, folder: Path) -> list[str]:
   for name, text in texts.items():
     write_text(folder / name, text)
   return lacking
-
-
-def _json(value) -> str:
-  return json.dumps(value, indent=1, allow_nan=False) + '\n'
 
 
 def write(run_folders: Iterable, out_dir, *, details: Mapping[str, str] | None = None) -> tuple[Path, list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from scoring import audit, clocks, record, statistics
 from scoring import tape as tapes
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 WIDEST_GAP = 1000  # so many runs that are neither there nor in the ledger count as missing; more are a slip
 
@@ -61,17 +61,19 @@ def read(runs_dir) -> list[dict]:
     raise Problem(f'{path}: a line of the ledger is broken; restore the file from its original') from None
 
 
-def names(runs_dir) -> list[str]:
+def names(runs_dir, entries: list[dict] | None = None) -> list[str]:
   """Every run that the ledger names or that lies beside it, in order, and those that a gap in the numbers betrays.
+
+  entries: of `read`, where that was called before.
 
   Raises:
     Problem: there is no ledger, it is broken, or the gap is wider than any that runs taken away would leave.
   """
   runs_dir = Path(runs_dir)
-  found = [e['run'] for e in read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
+  found = [e['run'] for e in entries or read(runs_dir)] + [p.name for p in runs_dir.iterdir() if p.is_dir()]
   numbers = {n for n in map(_number, found) if n is not None}
   if max(numbers, default=0) > len(numbers) + WIDEST_GAP:
-    raise Problem(f'{runs_dir}: {run_name(max(numbers)):.40} is far beyond the {len(numbers)} runs that are there or '
+    raise Problem(f'{runs_dir}: {run_name(max(numbers)):.40} is far beyond the {counted(len(numbers), "run")} there or '
                   'in the ledger; take it away, or give it its own number again')
   return [run_name(n) for n in range(max(numbers, default=-1) + 1)]  # a set begins with run 0
 
@@ -109,19 +111,14 @@ def summary(runs_dir) -> dict:
   return {'notice': record.NOTICE, **statistics.summarize(found), 'runs': found}
 
 
-def text(summary: dict) -> str:
-  """The text of `summary.json`."""
-  return json.dumps(summary, indent=1, allow_nan=False) + '\n'
-
-
 def summarize(runs_dir) -> dict:
   """Computes and writes `RUNS_DIR/summary.json`; returns it."""
   made = summary(runs_dir)
-  record.write_text(Path(runs_dir) / 'summary.json', text(made))
+  record.write_text(Path(runs_dir) / 'summary.json', record.text(made))
   return made
 
 
 def table(summary: dict) -> str:
   """A summary for people: the statistics, and how many runs had to compile, which two of the clocks count."""
   cold = sum(bool(row['cold']) for row in summary['runs'])
-  return statistics.table(summary) + f"\ncompiled: {cold} of {summary['n']} runs cold, the others from a warm cache"
+  return statistics.table(summary) + f"\ncompiled: {cold} of {summary['n']} cold, the others from a warm cache"

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from scoring import accuracy_log
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 from scoring.scenarios import MIN_DURATION_MS, ROUNDS, Rules, Scenario
 
 SUMMARY, DETAIL, ACCURACY = 'mlperf_log_summary.txt', 'mlperf_log_detail.txt', 'mlperf_log_accuracy.json'
@@ -192,9 +192,9 @@ def _performance(result: dict, scenario: Scenario) -> list[str]:
     found.append('the latencies of the summary are not those of the detail log')
   wanted = settings['min_query_count']
   if not wanted <= result['queries'] <= result['generated_queries']:
-    found.append(f'{result["queries"]} queries, wanted {wanted} to {result["generated_queries"]}')
+    found.append(f'{counted(result["queries"], "query", "queries")}, wanted {wanted} to {result["generated_queries"]}')
   if result['samples'] < settings['min_sample_count']:
-    found.append(f'{result["samples"]} samples, wanted {settings["min_sample_count"]} or more')
+    found.append(f'{counted(result["samples"], "sample")}, wanted {settings["min_sample_count"]} or more')
   if scenario.percentile and scenario.latency_limit_ms is None and not result['early_stopping_ns']:
     found.append('early stopping has no estimate')
   if result['duration_seconds'] * 1000 + 1 < settings['min_duration_ms']:  # to a millisecond
@@ -230,7 +230,7 @@ def _answers(path: Path, num_samples: int, scenario: Scenario) -> list[str]:
   groups = {'missing': [i for i in range(num_samples) if i not in seen],
             'answered more than once': twice,
             'not in the data set': sorted(i for i in seen if not 0 <= i < num_samples)}
-  return [f'{len(indices)} samples {what}, first {indices[0]}' for what, indices in groups.items() if indices]
+  return [f'{counted(len(some), "sample")} {what}, first {some[0]}' for what, some in groups.items() if some]
 
 
 def shortfalls(result: dict, rules: Rules, scenario: Scenario) -> list[str]:
@@ -242,11 +242,11 @@ def shortfalls(result: dict, rules: Rules, scenario: Scenario) -> list[str]:
   if settings['min_duration_ms'] < MIN_DURATION_MS:
     found.append(f'configured to last {settings["min_duration_ms"] / 1000:g} s, {rules.round} asks 600 s')
   if result['queries'] < scenario.min_queries:
-    found.append(f'{result["queries"]} queries, {rules.round} asks {scenario.min_queries}')
+    found.append(f'{counted(result["queries"], "query", "queries")}, {rules.round} asks {scenario.min_queries}')
   if result['samples'] < scenario.min_samples:
-    found.append(f'{result["samples"]} samples, {rules.round} asks {scenario.min_samples}')
+    found.append(f'{counted(result["samples"], "sample")}, {rules.round} asks {scenario.min_samples}')
   if settings['performance_sample_count'] < rules.performance_sample_count:
-    found.append(f'{settings["performance_sample_count"]} samples in memory, {rules.round} asks '
+    found.append(f'{counted(settings["performance_sample_count"], "sample")} in memory, {rules.round} asks '
                  f'{rules.performance_sample_count}')
   if settings['performance_issue_unique'] or settings['performance_issue_same']:
     found.append(f'each sample was issued once, {rules.round} draws them at random')

@@ -13,10 +13,11 @@ import shlex
 import statistics as standard
 
 from scoring import audit_header, clocks, convergence, mlperf, record, statistics
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 RULESET = '4.0.0'
-BENCHMARKS = {'imagenet': ('resnet', 5)}  # ours -> (MLPerf's, how many runs a result is: benchmark_meta.py)
+# ours -> (MLPerf's, how many runs a result is: benchmark_meta.py, its target: training_rules.adoc)
+BENCHMARKS = {'imagenet': ('resnet', 5, {'metric': 'accuracy', 'value': 0.759, 'num_examples': 50_000})}
 IMPLEMENTATION = 'daybreak_jax'
 STATUS = {'cloud': 'Available cloud', 'onprem': 'Available on-premise', 'preview': 'Preview',
           'research': 'Research, Development, or Internal (RDI)'}
@@ -94,10 +95,12 @@ def system(first: dict, given: dict) -> dict:
 
 def _unjudged(first: dict) -> str | None:
   """Why MLPerf has no reference convergence points for some runs; None where it has."""
-  if first['benchmark'] in BENCHMARKS and first['division'] == 'closed':
+  if first['division'] == 'closed' and first['target'] == BENCHMARKS.get(first['benchmark'], [None])[-1]:
     return None
-  return (f'only runs of {", ".join(BENCHMARKS)} in the closed division are judged by reference convergence points, '
-          f'and these are {first["benchmark"]} in the {first["division"]} division')
+  asked, given = (', '.join(f'{name} to {target["metric"]} {target["value"]}' for name, target in some) for some in (
+      [(name, target) for name, (*_, target) in BENCHMARKS.items()], [(first['benchmark'], first['target'])]))
+  return (f'only runs of {asked} in the closed division are judged by reference convergence points, and these are '
+          f'{given} in the {first["division"]} division')
 
 
 def reference(first: dict, path: str | None = None) -> dict | None:
@@ -106,8 +109,7 @@ def reference(first: dict, path: str | None = None) -> dict | None:
   Raises:
     Problem: `path` is no file of them, or MLPerf has none for these runs.
   """
-  reason = _unjudged(first)
-  if reason and path:
+  if (reason := _unjudged(first)) and path:
     raise Problem(f'--reference_points={path}: {reason}; leave it out')
   return None if reason else convergence.reference(path, BENCHMARKS[first['benchmark']][0], RULESET)
 
@@ -128,9 +130,11 @@ def result(runs: list) -> list:
   first = next(events[0] for _, events in runs if events)
   if first['benchmark'] not in BENCHMARKS:
     raise Problem(f'MLPerf Training has no benchmark {first["benchmark"]}: only {", ".join(BENCHMARKS)} is packed')
-  benchmark, count = BENCHMARKS[first['benchmark']]
+  benchmark, count, target = BENCHMARKS[first['benchmark']]
   if len(runs) < count:
-    raise Problem(f'a result of {benchmark} is {count} runs, and these are {len(runs)}')
+    raise Problem(f'a result of {benchmark} is {counted(count, "run")}, and these are {len(runs)}')
+  if first['target'] != target:
+    raise Problem(f'a result of {benchmark} is to {target}, and these runs are to {first["target"]}')
   return window(runs, count)
 
 
@@ -230,7 +234,7 @@ def _readme(chosen: list, runs: list, benchmark: str, judged: dict | None) -> st
   made_up = '**A fixture: these runs were made up to test the packaging; nothing was trained.**\n\n'
   lines = [f'| `result_{n}.txt` | `{name}` | {events[0]["seed"] if events else "failed"} |'
            for n, (name, events) in enumerate(chosen)]
-  return (f'# {benchmark}, {len(chosen)} runs of {len(runs)}\n\n{record.NOTICE}\n\n'
+  return (f'# {benchmark}, {counted(len(chosen), "run")} of {len(runs)}\n\n{record.NOTICE}\n\n'
           f'{made_up if first.get("fixture") else ""}'
           'Of more runs the consecutive ones with the median score are taken (training_rules.adoc, "Scoring").\n\n'
           '| log | run | seed |\n|---|---|---|\n' + '\n'.join(lines) + '\n\n'

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from scoring import audit_set, clocks, dawnbench, dawnbench_inference, inference, ledger, mlperf, mlperf_package, record
 from scoring import tape as tapes
+from scoring.audit_files import read_json
 from scoring.problem import Problem, counted
 
 FORMAT = 1
@@ -47,18 +48,14 @@ def is_one(folder: Path) -> bool:
       text.endswith(REVIEW) or any((folder / name).exists() for name in ('dawnbench', 'mlperf')))
 
 
-def _read(runs_dir: Path) -> list[tuple[str, list]]:
-  """(name, events) of each run; no events where it left none."""
-  return [(run.name, tapes.read(run) if (run / 'tape.jsonl').is_file() else []) for run in audit_set.runs_of(runs_dir)]
-
-
-def _first(runs_dir: Path) -> dict | None:
-  return next((events[0] for _, events in _read(runs_dir) if events), None)
+def first_of(runs_dir: Path) -> dict | None:
+  """The first line of the first tape of a set of runs; None where there is none."""
+  return next((events[0] for _, events in ledger.tapes_of(runs_dir) if events), None)
 
 
 def check_said(runs_dir: Path, said: dict):
   """Raises Problem where what the submitter says is not what its field takes, or not what the tapes say."""
-  first = _first(runs_dir)
+  first = first_of(runs_dir)
   for name, check in (('system', mlperf_package.check_system), ('reference_points', mlperf_package.check_points)):
     try:
       if first is not None:
@@ -69,7 +66,7 @@ def check_said(runs_dir: Path, said: dict):
 
 def doubts(runs_dir: Path, said: dict) -> list[str]:
   """Where the reference convergence points that a submission is judged by may not be MLCommons' own."""
-  given, own = said['reference_points'], mlperf_package.reference(_first(runs_dir))
+  given, own = said['reference_points'], mlperf_package.reference(first_of(runs_dir))
   if not given or (own and own['points'] == given['points']):
     return []
   return [f'are not those of {own["source"]}' if own else "cannot be compared: pip install -e '.[mlperf]'"]
@@ -81,15 +78,15 @@ def derived(runs_dir: Path, said: dict) -> tuple[dict[str, str], list[str]]:
   Raises:
     Problem: ledger or tapes cannot be read, or say what cannot be.
   """
-  runs = _read(runs_dir)
+  runs = list(ledger.tapes_of(runs_dir))
   if not any(events for _, events in runs):
     raise Problem(f'{runs_dir}: holds no tape; a submission is a set of runs (launchers.train --runs=N)')
   author = {key: said[key] for key in ('author', 'author_email')}
   summary = ledger.summary(runs_dir)
-  made = {'runs/summary.json': ledger.text(summary)}
+  made = {'runs/summary.json': record.text(summary)}
   for name, events in runs:
     if events:
-      made[f'runs/{name}/record.json'] = json.dumps(record.record(events), indent=1, allow_nan=False) + '\n'
+      made[f'runs/{name}/record.json'] = record.text(record.record(events))
       made[f'runs/{name}/result_0.txt'] = mlperf.text(events)
   left_out = []
   package = lambda: mlperf_package.files(runs, said['system'], said['reference_points'])
@@ -110,14 +107,12 @@ def _dawnbench(runs: list, author: dict) -> dict[str, str]:
   two in the middle the slower, and the entry says of how many.
   """
   entries, reason = [], None
-  for name, events in runs:
+  for name, events in [run for run in runs if run[1]]:  # of an empty tape the run failed
     try:
-      seconds = clocks.seconds(events, clocks.DAWNBENCH) if events else None
-      entries.append((seconds, name, events[0]['benchmark'], dawnbench.entry(events, **author)))
+      entries.append((clocks.seconds(events, clocks.DAWNBENCH), name, events[0]['benchmark'],
+                      dawnbench.entry(events, **author)))
     except Problem as problem:
       reason = problem
-    except IndexError:
-      pass  # an empty tape: a run that failed
   if not entries:
     raise Problem(f'dawnbench: {reason}')
   # a tape may have another target than the board, and so no seconds to it
@@ -137,7 +132,7 @@ def _inference(runs_dir: Path, author: dict) -> dict[str, str]:
   for folder in tried:
     made = inference.make(folder)
     path = (folder / 'record.json').relative_to(runs_dir).as_posix()
-    records[f'runs/{path}'] = json.dumps(made, indent=1, allow_nan=False) + '\n'
+    records[f'runs/{path}'] = record.text(made)
     with contextlib.suppress(Problem):
       entries.append((made['latency_ms']['mean'], folder.parts[-4], made['benchmark'],
                       dawnbench_inference.entry(made, **author)))
@@ -166,19 +161,15 @@ def read_system(path: str | None) -> dict:
   if not path:
     return {}
   try:
-    fields = json.loads(Path(path).read_text(encoding='utf-8'))
-    if not isinstance(fields, dict):
-      raise ValueError('is no object')
-    return fields
-  except (OSError, ValueError, RecursionError) as error:
-    reason = getattr(error, 'strerror', None) or error
-    raise Problem(f'--system={path}: cannot be read ({reason}); name a JSON file of fields and strings') from None
+    return read_json(Path(path))
+  except Problem as problem:
+    raise Problem(f'--system={path}: {problem}; name a JSON file of fields and strings') from None
 
 
 def manifest(contents: dict[str, bytes]) -> str:
   """The text of manifest.json: the sha256 of every other file."""
   sums = {path: hashlib.sha256(content).hexdigest() for path, content in sorted(contents.items())}
-  return json.dumps({'notice': record.NOTICE, 'format': FORMAT, 'files': sums}, indent=1) + '\n'
+  return record.text({'notice': record.NOTICE, 'format': FORMAT, 'files': sums})
 
 
 def write(runs_dir, directory, *, author: str = '', author_email: str = '', system: dict | None = None,
@@ -203,7 +194,7 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
                   'all)')
   if directory.exists():
     raise Problem(f'--submission={directory}: is there already; name a folder that is not')
-  first = _first(runs_dir)
+  first = first_of(runs_dir)
   said = {'author': author, 'author_email': author_email, 'system': system or {},
           'reference_points': mlperf_package.reference(first, reference_points) if first else None}
   if reference_points and first and not mlperf_package.reference(first):
@@ -214,7 +205,7 @@ def write(runs_dir, directory, *, author: str = '', author_email: str = '', syst
     raise Problem(f'--{problem}') from None
   made, left_out = derived(runs_dir, said)
   contents = {path: text.encode('utf-8') for path, text in made.items()}
-  contents['submission.json'] = (json.dumps({'notice': record.NOTICE, **said}, indent=1) + '\n').encode('utf-8')
+  contents['submission.json'] = record.text({'notice': record.NOTICE, **said}).encode('utf-8')
   part = directory.with_name(directory.name + '.part')
   try:
     contents |= {f'runs/{path}': (runs_dir / path).read_bytes() for path in raw(runs_dir)}

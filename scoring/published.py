@@ -122,7 +122,7 @@ def stale(results: Path, pages: list[Path], *, write: bool = False) -> list[str]
   for folder in folders(results):
     if (folder / 'ledger.jsonl').exists():
       path = folder / 'summary.json'
-      if not path.exists() or different(folder, path.name, ledger.text(ledger.summary(folder))):
+      if not path.exists() or different(folder, path.name, record.text(ledger.summary(folder))):
         found.append(f'{path}: is not what its tapes say')
         if write:
           ledger.summarize(folder)

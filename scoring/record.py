@@ -13,7 +13,7 @@ from pathlib import Path
 
 from scoring import clocks, cost, dawnbench, mlperf
 from scoring import tape as tapes
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 NOTICE = ('Made by Daybreak. Not an official MLPerf result: not submitted to nor verified by MLCommons Association. '
           'DAWNBench closed in 2020.')
@@ -105,6 +105,11 @@ def write_text(path: Path, text: str):
     raise Problem(f'{path}: cannot write ({error.strerror}); {way_out(error)}') from None
 
 
+def text(made: dict) -> str:
+  """A record, or whatever else of JSON lies beside tapes, as the text of its file."""
+  return json.dumps(made, indent=1, allow_nan=False) + '\n'
+
+
 def write(events, workdir, **author) -> tuple[list[Path], str | None]:
   """Writes every record of a tape into its workdir: (files, why there is no DAWNBench entry or None).
 
@@ -112,7 +117,7 @@ def write(events, workdir, **author) -> tuple[list[Path], str | None]:
   """
   workdir = Path(workdir)
   files = [workdir / 'record.json', workdir / 'result_0.txt']
-  write_text(files[0], json.dumps(record(events), indent=1, allow_nan=False) + '\n')
+  write_text(files[0], text(record(events)))
   write_text(files[1], mlperf.text(events))
   shutil.rmtree(workdir / 'dawnbench', ignore_errors=True)  # an entry of before, perhaps under another name
   try:
@@ -130,7 +135,7 @@ def table(made: dict) -> str:
   target, hardware, price = made['target'], made['hardware'], made['price']
   verdict = 'REACHED' if made['reached'] else 'NOT REACHED' if made['status'] == 'complete' else 'NOT REACHED SO FAR'
   value = 'no evaluation' if made['metric'] is None else (
-      f"{made['metric']:.4f} at step {made['step']} ({made['num_evaluated']} examples)")
+      f"{made['metric']:.4f} at step {made['step']} ({counted(made['num_evaluated'], 'example')})")
   spent = sorted(made['seconds_by_span'].items(), key=lambda item: -item[1])
   compiled = 'nothing'
   if made['compilation_cache']:

@@ -5,13 +5,12 @@ tree of DAWNBench entries. Whatever the files hold, it never raises. Hashes in a
 after it was made, so nothing rests on them: every number is derived again from its tape.
 """
 import hashlib
-import json
 import os
 from pathlib import Path
 
 from scoring import audit, audit_files, audit_set, dawnbench, ledger, packages, record
 from scoring import tape as tapes
-from scoring.audit_files import UNREAD, below, different, shown
+from scoring.audit_files import UNREAD, below, different, read_json, shown
 from scoring.dawnbench import Report
 from scoring.problem import Problem
 
@@ -73,11 +72,8 @@ def _copies(root: Path):
   """The same run twice, also where its times were moved; those of one set are compared there."""
   seen = {}
   for path in sorted(path for path in below(root, UNREAD)[0].values() if path.name == 'tape.jsonl'):
-    try:
-      events = tapes.read(path)
-    except audit.BROKEN:
-      continue
-    if not events or audit.malformed(events) or 'serving' in events[0]:  # inference keeps tapes below that of its run
+    events = audit.read(path)
+    if not events or 'serving' in events[0]:  # inference keeps tapes below that of its run
       continue
     first, where = events[0], path.relative_to(root)
     digest = next((e.get('parameters_sha256') for e in reversed(events) if e['event'] == 'result'), None)
@@ -97,7 +93,7 @@ def _add(report: Report, other: Report, prefix: str):
 
 
 def _fixture(events, report: Report, name: str):
-  if events and events[0].get('fixture'):
+  if events[0].get('fixture'):
     report.warnings.append(f'{name}: is a fixture, made up: nothing was trained')
 
 
@@ -108,11 +104,9 @@ def run(root: Path) -> Report:
     events = tapes.read(root)
   except audit.BROKEN as error:
     return Report(1, [f'tape.jsonl: {error}'])
-  report.problems += [f'tape.jsonl: {line}' for line in audit.findings(events)]
-  _fixture(events, report, 'tape.jsonl')
+  report.problems += [f'tape.jsonl: {line}' for line in audit_set.of_run(root, events)]
   if not audit.malformed(events):
-    if not (root.resolve().parent / 'ledger.jsonl').exists():
-      report.problems += [f'tape.jsonl: {line}' for line in audit.guarded(audit_set.torn_out, events)]
+    _fixture(events, report, 'tape.jsonl')
     for check in (audit_files.records, audit_files.served):
       report.problems += audit.guarded(check, root, events)
   report.problems += audit.guarded(audit_files.strays, root, audit_files.OF_A_RUN)
@@ -124,12 +118,8 @@ def run_set(root: Path, derived: bool = True) -> Report:
   report, sound = Report(problems=audit_set.findings(root)), []
   for path in audit_set.runs_of(root):
     report.entries += 1
-    try:
-      events = tapes.read(path)
-    except audit.BROKEN:
-      continue
-    _fixture(events, report, f'{path.name}/tape.jsonl')
-    if events and not audit.malformed(events):
+    if events := audit.read(path):
+      _fixture(events, report, f'{path.name}/tape.jsonl')
       sound.append(events)
       report.problems += [f'{path.name}/{line}' for check in (audit_files.served, *[audit_files.records] * derived)
                           for line in audit.guarded(check, path, events)]
@@ -145,14 +135,13 @@ def run_set(root: Path, derived: bool = True) -> Report:
 
 
 def _summary(root: Path) -> list[str]:
-  return different(root, 'summary.json', ledger.text(ledger.summary(root)))
+  return different(root, 'summary.json', record.text(ledger.summary(root)))
 
 
 def package(root: Path) -> Report:
   """A submission: every file is there, nothing else is, and all that is derived is what its tapes say."""
-  report = Report()
   there, broken = below(root)
-  report.problems += broken
+  report = Report(problems=broken)
   runs = root / 'runs'
   if not (runs / 'ledger.jsonl').is_file():
     report.problems.append('runs/ledger.jsonl: is missing; nothing can be derived without it')
@@ -168,18 +157,15 @@ def package(root: Path) -> Report:
     except audit.BROKEN as error:
       report.problems.append(f'runs: nothing can be derived from them: {error}')
   expected = {*made, 'submission.json', 'manifest.json', *(f'runs/{path}' for path in packages.raw(runs))}
-  for path in sorted(expected - {'submission.json'} - there.keys()):
-    report.problems.append(f'{shown(path)}: is missing')
-  for path in sorted(there.keys() - expected) if made else ():
-    report.problems.append(f'{shown(path)}: belongs to no submission, or follows from no tape here')
-  for path in sorted(made.keys() & there.keys()):
-    report.problems += different(root, path, made[path])
+  lacking, more = expected - {'submission.json'} - there.keys(), there.keys() - expected if made else ()
+  report.problems += [f'{shown(path)}: is missing' for path in sorted(lacking)]
+  report.problems += [f'{shown(path)}: belongs to no submission, or follows from no tape here' for path in sorted(more)]
+  report.problems += [line for path in sorted(made.keys() & there.keys()) for line in different(root, path, made[path])]
   if 'manifest.json' in there:
     report.problems += audit.guarded(_manifest, root, there)
   if (root / 'dawnbench').is_dir():
     tree = dawnbench.check_tree(root / 'dawnbench')
-    report.problems += [f'dawnbench/{line}' for line in tree.problems]
-    report.warnings += [f'dawnbench/{line}' for line in tree.warnings]
+    _add(report, Report(0, tree.problems, tree.warnings), 'dawnbench/')
   return report
 
 
@@ -191,17 +177,10 @@ def printable(line: str) -> str:
 def _said(root: Path, runs: Path) -> tuple[dict | None, list[str]]:
   """(what the submitter says, what is wrong with it)."""
   try:
-    tapes.refuse_device(root / 'submission.json')
-    said = json.loads((root / 'submission.json').read_text(encoding='utf-8'))
+    said = read_json(root / 'submission.json')
     if set(said) != {'notice', *packages.SAID} or said['notice'] != record.NOTICE or not all(
         isinstance(said[name], kind) for name, kind in packages.SAID.items()):
       return None, [f'submission.json: must hold the notice, {", ".join(packages.SAID)}, and nothing else']
-  except FileNotFoundError:
-    return None, ['submission.json: is missing']
-  except (OSError, ValueError, TypeError, RecursionError) as error:
-    reason = getattr(error, 'strerror', None) or ' '.join(str(error).split())
-    return None, [f'submission.json: cannot be read: {reason}']
-  try:
     packages.check_said(runs, said)
   except Problem as problem:
     return None, [f'submission.json: {problem}']
@@ -213,10 +192,8 @@ def _said(root: Path, runs: Path) -> tuple[dict | None, list[str]]:
 def _manifest(root: Path, there: dict[str, Path]):
   """What was changed, added or taken away since the manifest was made."""
   try:
-    tapes.refuse_device(root / 'manifest.json')
-    listed = json.loads((root / 'manifest.json').read_text(encoding='utf-8'))
-    listed = listed['files'] if isinstance(listed, dict) else None
-  except (OSError, ValueError, KeyError, RecursionError):
+    listed = read_json(root / 'manifest.json').get('files')
+  except Problem:
     listed = None
   if not isinstance(listed, dict):
     yield 'manifest.json: is not the sha256 of every file as launchers.score --submission writes it'

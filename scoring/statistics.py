@@ -6,7 +6,7 @@ missing ones too, and each estimate carries an interval.
 import math
 import statistics as standard
 
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 # Values: with fewer the bootstrap covers too seldom; means of more are normal, and BCa takes time by their square.
 BOOTSTRAPPED = range(25, 1001)
@@ -65,23 +65,26 @@ def doubtful(described: dict) -> bool:
   return g is not None and abs(g) > max(1.0, math.sqrt(described['n']) / 5)
 
 
-def describe(values, confidence: float = 0.95) -> dict:
+def describe(values, confidence: float = 0.95, most: float = math.inf) -> dict:
   """Sample statistics, None where values are too few; `interval` is the mean's by Student's t, for normal values.
 
-  Of skewed ones it holds the mean less often than it promises (`doubtful`). For 25 to 1,000 values there is a
-  `bootstrap_interval` as well.
+  Of skewed ones it holds the mean less often than it promises (`doubtful`). Where it leaves 0 to `most`, between which
+  means can lie, it is cut there, and holds the mean as often as before; `cut` names that end, a sign of too few values.
+  For 25 to 1,000 values there is a `bootstrap_interval` as well.
   """
-  values, interval, sd = list(values), None, None
+  values, interval, sd, cut = list(values), None, None, []
   if len(values) >= 2:
     from scipy.special import stdtrit
     sd = standard.stdev(values)
     half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * sd / math.sqrt(len(values))
-    interval = [standard.fmean(values) - half, standard.fmean(values) + half]
+    free = [standard.fmean(values) - half, standard.fmean(values) + half]
+    interval = [max(free[0], min(0.0, *values)), min(free[1], max(most, *values))]
+    cut = [name for name, end, kept in zip(('low', 'high'), free, interval) if end != kept]
   resampled = bootstrap_interval(values, confidence)
   return {'n': len(values), 'mean': standard.fmean(values) if values else None, 'sd': sd,
           'median': standard.median(values) if values else None, 'min': min(values, default=None),
           'max': max(values, default=None), 'skewness': skewness(values), 'interval': interval,
-          **({'bootstrap_interval': resampled} if resampled else {})}
+          **({'cut': cut} if cut else {}), **({'bootstrap_interval': resampled} if resampled else {})}
 
 
 def olympic_mean(times, failed: int) -> float | None:
@@ -150,7 +153,7 @@ def summarize(runs, *, confidence: float = 0.95) -> dict:
   return {'n': len(runs), 'reached': len(good), 'confidence': confidence,
           'success_rate': {'mean': len(good) / len(runs),
                            'interval': binomial_interval(len(good), len(runs), confidence)},
-          'metric': describe([run['metric'] for run in runs if run['metric'] is not None], confidence),
+          'metric': describe([run['metric'] for run in runs if run['metric'] is not None], confidence, most=1.0),
           'seconds': seconds}
 
 
@@ -163,7 +166,7 @@ def aligned(lines) -> list[str]:
 def success(summary) -> str:
   """How many runs of a summary reached the target, with the interval of their share, as one line."""
   low, high = summary['success_rate']['interval']
-  return (f'{summary["reached"]} of {summary["n"]} runs reached the target: '
+  return (f'{summary["reached"]} of {counted(summary["n"], "run")} reached the target: '
           f'{100 * summary["success_rate"]["mean"]:.1f} % ({100 * summary["confidence"]:g} % interval '
           f'{100 * low:.1f} to {100 * high:.1f} %)')
 
@@ -182,4 +185,6 @@ def table(summary) -> str:
     lines.append((name, *map(cell, cells + [row.get('olympic_mean'), row.get('expected_seconds_to_success')])))
   skewed = [f'{name.removesuffix(" s")} {row["skewness"]:.1f}' for name, row in rows if doubtful(row)]
   doubt = [f'too skewed, intervals may be too short: {", ".join(skewed)}'] if skewed else []
+  if cut := [f'{name.removesuffix(" s")} {end}' for name, row in rows for end in row.get('cut', ())]:
+    doubt.append(f'too few runs, intervals are cut at what can be: {", ".join(cut)}')
   return '\n'.join([success(summary), *aligned(lines), last, *doubt])

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from scoring.problem import Problem
 
 ROOT = Path(__file__).resolve().parent.parent
-_decode = json.JSONDecoder(parse_constant=int).raw_decode  # NaN and Infinity, which no tape holds, are errors
+_decode = json.JSONDecoder(parse_constant=int).scan_once  # NaN and Infinity, which no tape holds, are errors
 
 
 class Span(NamedTuple):
@@ -76,10 +76,10 @@ def parse(text: str, where: str = 'tape', *, after: int = 0) -> list[dict]:
   events = []
   for number, line in enumerate(lines, after + 1):
     try:
-      event, end = _decode(line := line.strip())
+      event, end = _decode(line := line.strip(), 0)
       if end != len(line) or not math.isfinite(event['time'] + 0.0) or not isinstance(event['event'], str):
         raise ValueError
-    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+    except (StopIteration, ValueError, TypeError, KeyError, OverflowError, RecursionError):
       raise Problem(f'{where}, line {number}: not an event of a tape; restore the file from its original') from None
     events.append(event)
   if events and not after and events[0]['event'] != 'process':

@@ -17,6 +17,7 @@ def _ratio_interval(a, b, paired: bool, freedom: float, confidence: float) -> li
 
   It holds the ratios r for which mean(a) - r mean(b) is no further from 0 than its standard error allows. The degrees
   of freedom are those of the test of r = 1, so that the interval holds 1 exactly where the test finds no difference.
+  Below 0, where no ratio of times or dollars is, it is cut.
   """
   from scipy.special import stdtrit
   t, top, bottom = float(stdtrit(freedom, (1 + confidence) / 2)), standard.fmean(a), standard.fmean(b)
@@ -27,7 +28,7 @@ def _ratio_interval(a, b, paired: bool, freedom: float, confidence: float) -> li
   inside = linear ** 2 - square * constant
   if square <= 0 or inside < 0:
     return None
-  return [(linear - math.sqrt(inside)) / square, (linear + math.sqrt(inside)) / square]
+  return [max(0.0, (linear - math.sqrt(inside)) / square), (linear + math.sqrt(inside)) / square]
 
 
 def compare(a, b, *, paired: bool, confidence: float = 0.95) -> dict:

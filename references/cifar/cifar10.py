@@ -27,16 +27,20 @@ class Config(BaseConfig):
 
   Attributes:
     network: `airbench` or `resnet18`.
-    widths, activation, norm_momentum: of airbench; see model.Airbench. `activation`: `gelu` or `silu`.
+    widths: of airbench, the channels of each block; see model.Airbench.
+    norm_momentum: of airbench's batch statistics, the share that is kept at a step.
+    activation: of airbench, `gelu` or `silu`.
     num_epochs: length of the schedule; a part of an epoch is rounded up to a whole step.
     optimizer: of the filters, `nesterov` or `muon`; all else is trained by Nesterov's momentum.
-    learning_rate: of the filters; head_learning_rate, norm_learning_rate, whitening_learning_rate: of the last layer,
-      of the normalisations' parameters and of the whitening layer's bias, which is trained in the first
-      `whitening_epochs` only.
+    learning_rate: of the filters.
+    head_learning_rate: of the last layer.
+    norm_learning_rate: of the normalisations' parameters.
+    whitening_learning_rate, whitening_epochs: of the whitening layer's bias, which is trained in the first so many
+      epochs only.
     warmup_fraction, initial_fraction, final_fraction: the rates rise from initial_fraction of themselves to all of it
       over the first part of the schedule, and fall linearly to final_fraction of it at the end.
-    momentum: of Nesterov's; weight_decay: the share of a parameter that a step at the peak takes away, before momentum
-      multiplies it.
+    momentum: of Nesterov's.
+    weight_decay: the share of a parameter that a step at the peak takes away, before momentum multiplies it.
     muon_momentum, muon_coefficients, muon_weight_decay, muon_normalize: see optimizers.muon; the filters are normalised
       every a + floor(b * progress) steps, where (a, b) is `muon_normalize` and progress is 0..1.
     lookahead_steps: every so many steps parameters and batch statistics are pulled to a slow average of theirs; 0: not.

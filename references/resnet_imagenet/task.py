@@ -28,7 +28,8 @@ class Config(BaseConfig):
   Attributes:
     dataset: name of a prepared data set, or `synthetic`.
     num_train_examples, num_eval_examples, num_classes: of the data set; other data than these are refused.
-    depth: 14, 18, 34, 50 or 101; width: channels of its first stage.
+    depth: 14, 18, 34, 50 or 101.
+    width: channels of its first stage.
     batch_norm_group_size: rows whose statistics a normalisation shares; 0: the whole global batch.
     space_to_depth: whether the stem computes in 2 x 2 blocks of pixels; changes speed, not the result.
     divide_by_std: whether channels are divided by their deviation, after their mean is subtracted.

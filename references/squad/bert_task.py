@@ -23,11 +23,15 @@ class Config(BaseConfig):
     num_layers, width, num_heads, feed_forward, vocabulary: sizes of the BERT.
     dropout: of embeddings, attention weights and every layer's changes.
     gradient_checkpointing: computes each layer again in the backward pass, which saves memory.
-    optimizer, learning_rate, warmup_fraction, beta_1, beta_2, epsilon, weight_decay, gradient_clip_norm: see
-      references/squad/optimizer.py.
+    optimizer: `adamw` or `lamb`; see references/squad/optimizer.py.
+    learning_rate, warmup_fraction: it rises linearly over that part of the schedule and then falls linearly to 0.
+    beta_1, beta_2, epsilon: of Adam, and of LAMB.
+    weight_decay: decoupled, of matrices only.
+    gradient_clip_norm: the gradient as a whole is clipped to it; 0: not.
     buckets: lengths, in word pieces, that sequences are padded to.
     num_epochs, eval_every_epochs: the schedule, and when to look.
     compute_dtype: `float32` or `bfloat16`; parameters, loss and softmaxes are float32 either way.
+    eval_batch_size: how many rows are evaluated at once; no metric depends on it.
     target_f1, stop: what counts as learned, 0..1, and whether that ends the run (`first_hit`) or the schedule (`end`).
   """
   init_from: str = ''

@@ -27,15 +27,19 @@ class Config(BaseConfig):
     word_vectors, vector_width: a file of word vectors (GloVe's or fastText's text format), kept as they are beside the
       learned ones, and how many numbers a line of it has; '' and 0: none.
     word_width, char_width: of a word's learned vector, and of what its characters give.
-    width, num_heads, encoder_convs, model_blocks, model_convs, passes: see model.Reader.
+    width, num_heads, encoder_convs, model_blocks, model_convs, passes: sizes of the network; see model.Reader.
     dropout: of everything; layers are left out with up to this probability.
     word_dropout: the share of words that training shows as unknown, so that their characters are learned to be used.
     average_decay: the evaluated parameters are an exponential moving average, whose decay rises to this; 0: none.
-    optimizer, learning_rate, warmup_fraction, beta_1, beta_2, epsilon, weight_decay, gradient_clip_norm: see
-      references/squad/optimizer.py.
+    optimizer: `adamw` or `lamb`; see references/squad/optimizer.py.
+    learning_rate, warmup_fraction: it rises linearly over that part of the schedule and then falls linearly to 0.
+    beta_1, beta_2, epsilon: of Adam, and of LAMB.
+    weight_decay: decoupled, of matrices only.
+    gradient_clip_norm: the gradient as a whole is clipped to it; 0: not.
     buckets, max_question: lengths, in words, that paragraphs are padded to, and that questions are cut to.
     num_epochs, eval_every_epochs: the schedule, and when to look.
     compute_dtype: `float32` or `bfloat16`; parameters, loss and softmaxes are float32 either way.
+    eval_batch_size: how many rows are evaluated at once; no metric depends on it.
     target_f1, stop: what counts as learned, 0..1, and whether that ends the run (`first_hit`) or the schedule (`end`).
   """
   num_words: int = 30_000

@@ -12,7 +12,7 @@ const BOARDS = {
           value: goal => goal.usd_per_item == null ? null : 1e4 * goal.usd_per_item,
           columns: ['rank', 'name', 'price', 'latency', 'result', 'scenario', 'hardware', 'date', 'tricks']},
 };
-const MOST_COMPARED = 6;
+const MOST_COMPARED = 6, RANKED_FROM = 5;  // runs of a set: docs/submitting.md
 const isTraining = board => board === 'time' || board === 'cost';
 
 /** DAWNBench's measure: items one after the other, as LoadGen's single stream asks them, timed. */
@@ -22,16 +22,21 @@ const oneAtATime = row => isHistory(row) || (row.scenario === 'single_stream' &&
 const refused = (row, goal) => !!row.refused || row.valid === false
   || (row.kind === 'inference' && goal.value != null && !(goal.result >= goal.value));
 
+/** Why a row that no review refused has no rank: luck decides between few runs; history's have theirs from before. */
+const unranked = row => row.unended ? 'not ended' : row.n < RANKED_FROM && `no rank below ${RANKED_FROM} runs`;
+
 /** Whether a row has anything to say on a board, by whatever clock. */
 function isOn(board, row) {
   if (!isTraining(board)) return oneAtATime(row) && row.goals.some(goal => BOARDS[board].value(goal) != null);
   return row.goals.some(goal => goal.seconds && (board === 'time' || goal.cost.some(one => one != null)));
 }
 
+const hasRank = row => row.value != null && !unranked(row);
+
 /** Those that were refused come last, however a board is sorted. */
 const refusedLast = (a, b) => refused(a, a.goal) - refused(b, b.goal);
 
-/** The rows of a board with their goal, its place and value: best first, those without a value last. */
+/** The rows of a board with their goal, its place and value: the best that may have a rank first, refused ones last. */
 function boardRows({task, board, goal: key}, clock) {
   const found = [];
   for (const row of daybreak.data.rows) {
@@ -41,7 +46,8 @@ function boardRows({task, board, goal: key}, clock) {
     const failed = refused(row, goal) || (board === 'time' && !isHistory(row));  // shown, without a rank
     if (value != null || failed) found.push({...row, goal, place, clock, value});
   }
-  return found.sort((a, b) => refusedLast(a, b) || (a.value ?? Infinity) - (b.value ?? Infinity) || 0);
+  return found.sort((a, b) => refusedLast(a, b) || !!unranked(a) - !!unranked(b)
+    || (a.value ?? Infinity) - (b.value ?? Infinity) || 0);
 }
 
 /** Whether a row passes the filters. */
@@ -52,7 +58,7 @@ function passes(row, {search, device, single, origin, tricks, from, to, reached}
     && (!device || row.device === device) && (!single || row.devices === 1)
     && (!origin || (origin === 'here' ? !isHistory(row) : row.kind === origin))
     && (!tricks || (tricks === 'none' ? declared?.length === 0 : declared?.includes(tricks)))
-    && (!from || row.date >= from) && (!to || row.date.slice(0, to.length) <= to) && (!reached || row.value != null);
+    && (!from || row.date >= from) && (!to || row.date.slice(0, to.length) <= to) && (!reached || hasRank(row));
 }
 
 function timeText(row) {
@@ -76,7 +82,7 @@ const COLUMNS = {
           show: row => usd(BOARDS.price.value(row.goal))},
   result: {label: 'Result', sort: row => row.goal.result, show: row => metric(row.goal.metric, row.goal.result)},
   runs: {label: 'Reached', sort: row => row.n ? row.goal.reached / row.n : null,
-         show: row => row.n ? [`${row.goal.reached} of ${row.n}`, asked(row) && h('small', {}, asked(row))]
+         show: row => row.n ? [`${row.goal.reached} of ${row.n}`, h('small', {}, asked(row) || unranked(row) || '')]
            : row.kind === 'dawnbench' ? '1 chosen' : none},
   scenario: {label: 'Scenario', sort: row => row.scenario,
              show: row => words([row.scenario ?? none, row.mode].filter(Boolean).join(', '))},
@@ -120,7 +126,7 @@ function boardTable(rows, state, caption) {
 
 /** The best of both worlds, and how far history came. */
 function boardCards(rows, {board}) {
-  const {format} = BOARDS[board], ranked = rows.filter(row => row.value != null), made = [];
+  const {format} = BOARDS[board], ranked = rows.filter(hasRank), made = [];
   const machine = row => row.device && [row.devices, row.device].filter(Boolean).join(' × ');
   const add = (label, row) => row && made.push(card(label, format(row.value),
     [row.name, machine(row), row.date].filter(Boolean).join(' · ')));

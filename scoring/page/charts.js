@@ -48,8 +48,9 @@ function overview(holder, rows, {format, label, open}) {
 
 function overYears(holder, dots, look, format, label) {
   let best = Infinity;
-  const front = dots.filter(dot => dot.value < best && (best = dot.value)).map(({date, value}) => ({date, value}));
-  front.push({date: dots.at(-1).date, value: best});
+  const front = dots.filter(({row, value}) => hasRank(row) && value < best && (best = value))
+    .map(({date, value}) => ({date, value}));
+  if (front.length) front.push({date: dots.at(-1).date, value: best});
   const [low, high] = d3.extent(dots, dot => dot.value), times = format === seconds, marks = [...TIMES.keys()];
   const ticks = times
     ? marks.filter(one => one >= (marks.findLast(m => m <= low) ?? low) && one <= (marks.find(m => m >= high) ?? high))

@@ -101,8 +101,8 @@ class Collection:
 
   def _training(self, id_: str, name: str, folder: Path, kind: str):
     if kind == 'set':
-      found = entries.of_set(folder, self.follower)
-      return entries.training(id_, name, found, is_set=True) if found else (None, None)
+      found, faults = entries.of_set(folder, self.follower)
+      return entries.training(id_, name, found, is_set=True, **faults) if found else (None, None)
     digest = self.follower(folder / 'tape.jsonl').read()
     if not digest:  # a run that has just begun has an empty tape: there is nothing to show yet
       return None, None

@@ -5,10 +5,10 @@ import re
 import time
 from pathlib import Path
 
-from scoring import clocks, dawnbench, ledger, statistics
+from scoring import audit, audit_set, clocks, dawnbench, ledger, statistics
 from scoring import tape as tapes
 from scoring.page import history, runs
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 
 STARTING_SECONDS = 60
 CLOCKS = [clock.name for clock in clocks.CLOCKS]
@@ -110,21 +110,22 @@ def _asked(command: list[str]) -> int:
   return int(([0] + re.findall(r'(?<!\S)--?runs[= ](\d+)(?!\S)', ' '.join(command)))[-1])
 
 
-def training(id_: str, name: str, found: dict[str, dict | None], *, is_set: bool) -> tuple[dict, dict]:
+def training(id_: str, name: str, found: dict, *, is_set: bool, refused=(), unended=()) -> tuple[dict, dict]:
   """(row, detail) of a run or of a set; `found`: each run's name and digest, None for a run that left no tape.
 
-  The row's `n` are the runs that were begun, `asked` those that a command of the set asked for; `refused`, where there
-  is one, says what a review finds in its tapes.
+  The row's `n` are the runs that were begun, `asked` those that a command of the set asked for; `refused` and
+  `unended`, where there is any, say what a review finds in its tapes and in the set, and whether the set goes on.
 
   Raises:
     Problem: no run of it has a tape.
   """
   present = [run for run in found.values() if run]
   if not present:
-    raise Problem(f'{id_}: none of its {len(found)} runs has a tape; restore them, or leave the folder out')
+    raise Problem(f'{id_}: of {counted(len(found), "run")} none has a tape; restore them, or leave the folder out')
   first, unfinished = present[0]['first'], [run for run in present if run['status'] != 'complete']
   commands = [_of_set(run['first']['command']) if is_set else run['first']['command'] for run in present]
-  refused = [f'{which}: {line}' if is_set else line for which, run in found.items() if run for line in run['refused']]
+  refused = [*refused, *(f'{which}: {line}' if is_set else line for which, run in found.items() if run
+                         for line in run['refused'])]
   row = {'id': id_, 'kind': 'set' if is_set else 'run', 'name': name, **runs.about(first),
          'n': len(found), 'missing': len(found) - len(present),
          'status': unfinished[-1]['status'] if unfinished else 'complete',
@@ -132,24 +133,30 @@ def training(id_: str, name: str, found: dict[str, dict | None], *, is_set: bool
              (run['goals'] for run in present), key=len))]}
   if is_set:
     row['asked'] = max(len(found), *map(_asked, commands))
-  if refused:
-    row['refused'] = runs.in_a_line(refused)
+  row |= {key: runs.in_a_line(lines) for key, lines in (('refused', refused), ('unended', unended)) if lines}
   if unfinished:
     row['now'] = {'run': unfinished[-1]['run'], **unfinished[-1]['now']}
   detail = {'facts': runs.facts(first, commands[0]), 'runs': [_shown(run, name) for name, run in found.items()]}
   return row, detail
 
 
-def of_set(folder: Path, followers) -> dict[str, dict | None]:
-  """The runs that a ledger names, or that lie beside it, in order: name to digest.
+def of_set(folder: Path, followers) -> tuple[dict[str, dict | None], dict[str, list[str]]]:
+  """The runs that a ledger names, or that lie beside it, in order: name to digest; and what a review finds in the set.
 
   followers: path of a tape -> its Follower.
   """
+  entries = ledger.read(folder)
   # a process that is starting has no tape yet, and has not failed
-  starting = {e['run'] for e in ledger.read(folder)[-1:]
-              if e.get('event') == 'begin' and e.get('time', 0) > time.time() - STARTING_SECONDS}
-  return {name: digest for name in ledger.names(folder)
-          if (digest := followers(folder / name / 'tape.jsonl').read()) or name not in starting}
+  starting = {e['run'] for e in entries[-1:]
+              if e.get('event') == 'begin' and abs(time.time() - e.get('time', 0)) < STARTING_SECONDS}
+  paths = {name: folder / name / 'tape.jsonl' for name in ledger.names(folder, entries)}
+  found = {name: digest for name, path in paths.items() if (digest := followers(path).read()) or name not in starting}
+  entries = [e for e in entries if e['run'] in found]
+  there = {name: run['told'] if run else [] if paths[name].is_file() else None
+           for name, run in found.items() if run or paths[name].parent.is_dir()}
+  lacking = [f'{name}/tape.jsonl: is missing' for name, run in there.items() if run is None]
+  return found, {'refused': lacking + audit_set.together(entries, there),
+                 'unended': audit.guarded(audit_set.unended, entries, there)}
 
 
 def _answered(made: dict, task: str) -> dict:

@@ -21,8 +21,7 @@ const card = (label, value, more) =>
 const statusText = status => daybreak.data.live && status === 'interrupted' ? 'not ended' : status;
 
 /** Why a set that has successes has no expected time. */
-const whyUnknown = ({missing}) => !missing ? 'a failed run never began this clock'
-  : missing === 1 ? 'a run is missing' : `${missing} runs are missing`;
+const whyUnknown = ({missing: n}) => n ? `${counted(n, 'run')} missing` : 'a failed run never began this clock';
 
 /** A set that goes on, or was cut short, has begun fewer runs than its command asked for. */
 const asked = row => row.asked > row.n && `${row.asked} asked for`;
@@ -55,12 +54,13 @@ function keyNumbers({row, goal}, clock) {
       : card('Time to target', seconds(at('seconds')), `${clock.label} clock`));
     if (row.n > 1) {
       cards.push(card('Mean of successes', seconds(at('mean')),
-        interval && `95 % interval ${seconds(interval[0])} to ${seconds(interval[1])}`));
+        interval && `95 % interval ${interval.map(seconds).join(' to ')}${interval[0] ? '' : ', cut: too few runs'}`));
       cards.push(card('Olympic mean', seconds(at('olympic_mean')), 'without fastest and slowest'));
     }
     if (row.n) {
       cards.push(card('Reached the target', `${goal.reached} of ${row.n}`,
-        [asked(row), goal.rate && `95 % interval ${goal.rate.map(percent).join(' to ')}`].filter(Boolean).join('; ')));
+        [asked(row) || unranked(row), goal.rate && `95 % interval ${goal.rate.map(percent).join(' to ')}`]
+          .filter(Boolean).join('; ')));
     }
     cards.push(card('Cost', usd(at('cost')), at('cost') == null ? 'no price known' : 'at the price in the facts'));
   }

@@ -5,7 +5,7 @@ const METRICS = {
   accuracy: 'top-1 accuracy', top5_accuracy: 'top-5 accuracy', f1: 'F1', mlm_accuracy: 'masked-word accuracy',
 };
 const KINDS = {
-  run: 'run', set: 'set of runs', inference: 'inference', dawnbench: 'DAWNBench history', mlperf: 'MLPerf history',
+  run: '1 run', set: 'set of runs', inference: 'inference', dawnbench: 'DAWNBench history', mlperf: 'MLPerf history',
 };
 const KIND_NOTES = {
   dawnbench: 'History: as its submitter reported it, one chosen run. DAWNBench closed in 2020; not verified '
@@ -45,6 +45,7 @@ const own = (object, name) => Object.hasOwn(object, name) ? object[name] : undef
 const none = '–';
 const significant = digits => value => value.toLocaleString('en', {maximumSignificantDigits: digits});
 const two = significant(2), three = significant(3), four = significant(4);
+const counted = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 const words = name => name.replaceAll('_', ' ');
 const metricName = name => own(METRICS, name) ?? words(name ?? 'no metric');
 const isHistory = row => row.kind === 'dawnbench' || row.kind === 'mlperf';

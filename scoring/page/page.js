@@ -77,15 +77,13 @@ function explain() {
   const clock = clockNow(), text = [], what = state.board === 'time' ? 'time' : 'cost';
   if (isTraining(state.board)) {
     text.push(`${clock.label} clock: ${clock.what}. A set of runs counts its expected ${what} until a success, failed `
-      + 'and missing runs included.');
+      + `and missing runs included. Ranked are sets of ${RANKED_FROM} runs or more that have ended, and in which `
+      + 'launchers.score --check finds no fault.');
   } else if (state.board === 'latency') {
     text.push('Mean milliseconds for one item, one at a time; what is inside differs between entries of history.');
   }
   if (what === 'cost' && state.board !== 'latency') {
     text.push('US dollars at the on-demand price of the whole machine when it ran.');
-  }
-  if (daybreak.data.rows.some(row => row.task === state.task && row.refused)) {
-    text.push('A run in whose tape launchers.score --check finds fault has no rank.');
   }
   if (daybreak.data.rows.some(row => row.task === state.task && row.kind === 'dawnbench')) {
     text.push('DAWNBench closed in 2020: its rows are single runs, chosen by their submitters.');
@@ -176,7 +174,7 @@ function render() {
   read();
   const {data} = daybreak, {label, format} = BOARDS[state.board], clock = clockNow();
   const everything = boardRows(state, clock.index), ranked = everything.filter(row => passes(row, state));
-  ranked.filter(row => row.value != null).forEach((row, number) => { row.rank = number + 1; });
+  ranked.filter(hasRank).forEach((row, number) => { row.rank = number + 1; });
   const rows = sortRows(ranked, state.sort, state.down), problems = Object.values(data.problems);
   const caption = [`${own(data.tasks, state.task) ?? state.task}: ${label.toLowerCase()}`,
     rows[0] && goalText(rows[0].goal),
@@ -188,7 +186,7 @@ function render() {
   $('overview').hidden = false;
   overview($('overview'), ranked, {format, label, open: id => go({open: joinIds([id])})});
   $('overview').hidden = !$('overview').childElementCount;
-  $('count').textContent = `${rows.length} of ${everything.length} entries`
+  $('count').textContent = `${rows.length} of ${counted(everything.length, 'entry', 'entries')}`
     + (rows.length > limit ? `, the first ${limit} shown` : '');
   $('board').replaceChildren(rows.length ? boardTable(rows.slice(0, limit), state, caption)
     : h('p', {class: 'empty'}, 'No entry passes these filters.'));

@@ -9,7 +9,7 @@ import math
 import operator
 import re
 
-from scoring import audit, clocks, cost, record
+from scoring import audit, audit_set, clocks, cost, record
 from scoring import tape as tapes
 from scoring.page import history
 from scoring.problem import Problem
@@ -77,7 +77,8 @@ def digest(name: str, events) -> dict:
   """Everything that rows, charts and facts need of one run.
 
   `points`: an evaluation each: epoch, seconds by each clock, the metrics of `goals` in their order. `hits`: by goal,
-  the number of the first point at or above it, or None. `refused`: what a review finds. Seconds are unrounded here.
+  the number of the first point at or above it, or None. `refused`: what a review finds; `told`: what one of its set
+  looks at. Seconds are unrounded here.
 
   Raises:
     Problem: a field that is read of every tape is missing, or of another type.
@@ -106,7 +107,7 @@ def digest(name: str, events) -> dict:
           'hits': hits, 'end': end, 'spans': by_span, 'first': first, 'mixed': mixed, 'restarts': len(processes) - 1,
           'cold': not all(compiled) if compiled else None, 'parameters_sha256': result.get('parameters_sha256'),
           'num_evaluated': evaluations[-1]['num_evaluated'] if evaluations else None, 'now': _now(events),
-          'refused': audit.unsound(events)}
+          'refused': audit.unsound(events), 'told': audit_set.told(events, bool(hits) and hits[0] is not None)}
 
 
 def in_a_line(findings: list[str]) -> str:

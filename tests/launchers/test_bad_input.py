@@ -4,7 +4,9 @@ import subprocess
 
 import pytest
 
+from launchers import command
 from scoring import tape as tapes
+from scoring.problem import Problem
 from tests.launchers.running import DIGITS, launch, one_line, read_json, train
 
 SHORT = ('--config.num_epochs=2', '--config.stop=end')
@@ -46,6 +48,7 @@ def test_a_missing_flag_or_config_is_named(tmp_path):
   for arguments, words in (
       ([f'--workdir={tmp_path}'], ['--config is missing']),
       ([f'--config={DIGITS}'], ['--workdir is missing']),
+      ([f'--config={DIGITS}', '--workdir='], ['--workdir= is empty']),
       ([f'--workdir={tmp_path}', '--config=references/cifar/configs/digit.py'], ['no such file', 'configs/digits.py'])):
     done = launch('train', *arguments)
     assert done.returncode != 0
@@ -163,3 +166,36 @@ def test_a_run_that_never_began_leaves_nothing(flag, words, tmp_path):
   (tmp_path / 'mine' / 'notes.txt').write_text('')
   assert train(tmp_path / 'mine', flag).returncode == 1
   assert [path.name for path in (tmp_path / 'mine').iterdir()] == ['notes.txt'], 'and takes nothing that was there'
+
+
+@pytest.mark.parametrize('begin', [
+    lambda folder: train(folder, *SHORT), lambda folder: train(folder, *SHORT, '--runs=2'),
+    lambda folder: launch('pod', '--cluster=local', '--num_processes=2', '--', f'--config={DIGITS}',
+                          f'--workdir={folder}')], ids=['run', 'set', 'pod'])
+def test_a_folder_of_others_is_refused_and_left_as_it_is(begin, tmp_path):
+  for name in ('Documents', 'dawnbench', '.config'):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / 'letter.tex').write_text('Dear')
+  done = begin(tmp_path)
+  assert done.returncode in (1, 2) and 'holds Documents and 1 more, which no run has made' in one_line(done.stderr)
+  assert sorted(path.name for path in tmp_path.rglob('*')) == sorted(
+      ['.config', 'Documents', 'dawnbench'] + 3 * ['letter.tex'])
+
+
+def test_a_run_whose_tape_was_lost_is_none_of_others(tmp_path):
+  for name in ('record.json', 'result_0.txt', 'checkpoints/7', 'dawnbench/CIFAR10'):
+    (tmp_path / name).mkdir(parents=True)
+  command.refuse_foreign(tmp_path)
+  (tmp_path / 'record.json').rmdir()
+  with pytest.raises(Problem, match='holds dawnbench, which no run has made'):
+    command.refuse_foreign(tmp_path)
+
+
+def test_a_run_begins_beside_logs_hidden_files_and_what_a_pod_left(tmp_path):
+  for name in ('pod', '.cache', 'lost+found'):
+    (tmp_path / name).mkdir()
+  for name in ('slurm-7.out', 'log.txt', 'tape.jsonl'):
+    (tmp_path / name).write_text('' if name == 'tape.jsonl' else 'begun')
+  done = train(tmp_path, *SHORT)
+  assert done.returncode in (0, 3), done.stderr
+  assert train(tmp_path, *SHORT).returncode == done.returncode, 'and is taken up again'

@@ -1,4 +1,5 @@
 """The command line that a tape keeps, however it was written."""
+import dataclasses
 import shlex
 import subprocess
 import sys
@@ -31,6 +32,22 @@ def defined():
   flags.DEFINE_bool('checkpoints', True, '', flag_values=values)
   configs.define_flags(configs.load(str(tapes.ROOT / DIGITS)), values)
   return values
+
+
+@pytest.mark.parametrize('path', sorted(tapes.ROOT.glob('references/*/configs/[a-z]*.py')), ids=lambda path: path.stem)
+def test_help_explains_each_field_of_each_config(path, capsys):
+  kind = type(configs.load(str(path)))
+  told = commands.fields_help(kind)
+  assert {field.name for field in dataclasses.fields(kind)} == set(told)
+  assert min(map(len, told.values())) > 9, told
+
+
+def test_help_of_a_config_is_that_of_its_docstring():
+  done = subprocess.run([sys.executable, '-m', 'launchers.train', f'--config={DIGITS}', '--help'], cwd=tapes.ROOT,
+                        capture_output=True, text=True, check=True).stdout
+  assert "--config.label_smoothing='0.1'\n      of the training loss.\n" in done
+  assert "      peak_learning_rate, warmup_fraction: Adam's learning rate rises linearly over that part of " in done
+  assert 'of the config\n' not in done
 
 
 def test_a_flag_given_as_two_words_is_recorded_as_one(defined):

@@ -1,13 +1,15 @@
 """What a tape that nobody here wrote may do to the page, in a real browser: nothing."""
 import json
+import shutil
 
 import pytest
 
 from scoring import tape as tapes
+from tests import made_sets
 from tests.changing import changed
 from tests.page.test_foreign import ALONE, INFERENCE, JUNK, mutants, places, write
 from tests.page.test_mixed import open_site, run  # noqa: F401 - a fixture
-from tests.tapes import HEADER, Story, closing_files
+from tests.tapes import Story, closing_files
 
 pytestmark = pytest.mark.browser
 PRICE = {'price': {'name': '--usd_per_hour', 'usd_per_hour': 36.0}, 'command': ['--usd_per_hour=36.0']}
@@ -19,6 +21,12 @@ def _files_are_closed(monkeypatch):
     yield
 
 
+def made_set(folder, runs: int, *, seed: int, looks: int):
+  """A set in which no review finds fault, each of whose runs reaches the target at that look."""
+  return made_sets.make(folder, made_sets.CIFAR10, [0.9411] * runs, '--config.eval_every_epochs=1.0',
+                        f'--config.seed={seed}', stop_after=looks)
+
+
 def test_a_commit_is_one_word_of_the_command(open_site, tmp_path):  # noqa: F811
   run(tmp_path / 'runs' / 'run', 0.95, git_commit="main; echo 'mine'")
   page = open_site(tmp_path / 'runs', 'task=cifar10&open=run')
@@ -27,12 +35,9 @@ def test_a_commit_is_one_word_of_the_command(open_site, tmp_path):  # noqa: F811
 
 @pytest.mark.parametrize('board, bands', [('time', 2), ('cost', 0)])
 def test_a_band_of_seconds_is_on_an_axis_of_seconds_only(board, bands, open_site, tmp_path):  # noqa: F811
-  for name in ('one', 'two'):
-    for number, values in enumerate([(346 / 364,), (328 / 364, 346 / 364)]):
-      run(tmp_path / 'runs' / name / f'run_{number:03}', *values, benchmark='digits', num_train_examples=1433,
-          target={**HEADER['target'], 'num_examples': 364}, **PRICE)
-    (tmp_path / 'runs' / name / 'ledger.jsonl').touch()
-  page = open_site(tmp_path / 'runs', f'task=digits&board={board}')
+  for number, name in enumerate(('one', 'two')):
+    made_set(tmp_path / 'runs' / name, 5, seed=9 * number, looks=2)
+  page = open_site(tmp_path / 'runs', f'task=cifar10&origin=here&board={board}')
   assert 'by entry' in page.locator('#overview h3').text_content()
   assert page.locator('#overview circle').count() == 2
   assert page.locator('#overview g[aria-label=rule] line[y1]').count() == bands
@@ -73,30 +78,38 @@ def test_names_may_hold_what_the_address_and_javascript_use(open_site, tmp_path)
 @pytest.mark.parametrize('board', ['time', 'cost'])
 def test_what_a_review_refuses_has_no_rank_and_stands_last(board, open_site, tmp_path):  # noqa: F811
   run(tmp_path / 'runs' / 'refused', 0.95, seed=8, **PRICE)  # its config says 7
-  run(tmp_path / 'runs' / 'sound', 0.90, 0.95, **PRICE)
-  run(tmp_path / 'runs' / 'slower', 0.90, 0.91, 0.95, **PRICE)
+  run(tmp_path / 'runs' / 'lucky', 0.95, **PRICE)
+  for looks, name in enumerate(('sound', 'slower', 'dropped'), 2):
+    made_set(tmp_path / 'runs' / name, 6, seed=9 * looks, looks=looks)
+  shutil.rmtree(tmp_path / 'runs' / 'dropped' / 'run_003')
+  made_set(tmp_path / 'runs' / 'few', 4, seed=0, looks=2)
   page = open_site(tmp_path / 'runs', f'task=cifar10&origin=here&board={board}')
 
   def names():
     return page.locator('#board .open').all_text_contents()
 
-  assert names() == ['sound', 'slower', 'refused']
-  assert page.locator('#board td.rank').all_text_contents() == ['1', '2', '–']
-  mark = page.locator('#board tr', has_text='refused by review')
-  assert mark.count() == 1
-  assert 'refused by review: line 1: seed is 8, in its config 7' in mark.locator('td.name').text_content()
+  last = ['dropped', 'refused'] if board == 'time' else ['refused']  # what a missing run spent is unknown
+  assert names() == ['sound', 'slower', 'lucky', 'few', *last]
+  assert page.locator('#board td.rank').all_text_contents() == ['1', '2', '–', '–', *('–' for _ in last)]
+  marks = page.locator('#board tr', has_text='refused by review').locator('td.name')
+  found = ['run_003: is missing: the ledger says that it was begun', 'line 1: seed is 8, in its config 7']
+  for mark, words in zip(marks.all(), found[-len(last):], strict=True):
+    assert f'refused by review: {words}' in mark.text_content()
+  assert '1 run' in page.locator('#board tr', has_text='lucky').locator('td.name').text_content()
+  assert page.locator('#board td.runs small', has_text='no rank below 5 runs').count() == 3
+  assert 'Ranked are sets of 5 runs or more that have ended, and in' in page.locator('#explain').text_content()
   page.evaluate('for (const row of daybreak.data.rows) row.fixture = false; render()')  # which are no best
   assert 'sound' in page.locator('#cards .card', has_text='Best here').text_content()
-  assert page.locator('#overview svg g[aria-label=dot] > *').count() == 2
-  assert 'no rank' in page.locator('#explain').text_content()
+  assert page.locator('#overview svg g[aria-label=dot] > *').count() == 4
   for column in (board, board, 'name', 'name', 'result'):
     page.locator(f'#board th.{column} button').click()
-    assert names()[-1] == 'refused', column
+    assert set(names()[-len(last):]) == set(last), column
   page.check('[name=reached]')
   assert sorted(names()) == ['slower', 'sound']
-  page.evaluate('go({reached: "", open: "refused"})')
-  page.wait_for_selector('#entry figure svg')
-  assert 'refused by review' in page.locator('#entry header').text_content()
+  for name in ('refused', 'dropped'):
+    page.evaluate(f'go({{reached: "", open: "{name}"}})')
+    page.wait_for_selector('#entry figure svg')
+    assert 'refused by review' in page.locator('#entry header').text_content()
   page.evaluate('go({open: "refused|sound"})')
   page.wait_for_selector('#entry .problems')
   assert 'what a review says' in page.locator('#entry .problems').text_content()

@@ -1,6 +1,7 @@
 """The page of what is under way, cut short, submitted or unlike, on a desk and on a phone, in a real browser."""
 import contextlib
 import json
+import re
 import threading
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from scoring import ledger
 from scoring.page import collect, site, watch
+from tests import made_sets
 from tests.page import browser as browsers
 from tests.tapes import HEADER, Story, closing_files
 from tests.tapes import record as record_tape
@@ -160,9 +162,16 @@ def test_a_set_with_a_missing_run_says_why_its_time_is_unknown(open_site, tmp_pa
   make_set(tmp_path / 'all' / 'two', 4, [0.95], [0.96], missing=2)
   page = open_site(tmp_path / 'all', 'task=cifar10&origin=here')
   assert sorted(page.locator('#board td.time').all_text_contents()) == [
-      'unknown2 runs are missing', 'unknowna run is missing']
+      'unknown1 run missing', 'unknown2 runs missing']
   page = open_site(tmp_path / 'all', 'task=cifar10&open=one')
-  assert 'a run is missing' in page.locator('#entry .card').first.text_content()
+  assert '1 run missing' in page.locator('#entry .card').first.text_content()
+
+
+def test_an_interval_that_is_cut_says_so(open_site, tmp_path):
+  make_set(tmp_path / 'all' / 'set', 2, [0.95], [0.5] * 9 + [0.95])
+  page = open_site(tmp_path / 'all', 'task=cifar10&open=set')
+  cards = page.locator('#entry .cards').text_content()
+  assert re.search(r'95 % interval 0.00 s to \d+ min \d\d s, cut: too few runs', cards), cards
 
 
 def test_a_set_that_goes_on_says_how_many_runs_were_asked_for(follow, open_site, tmp_path):
@@ -178,9 +187,9 @@ def test_a_set_that_goes_on_says_how_many_runs_were_asked_for(follow, open_site,
 
 
 def test_a_set_that_has_all_its_runs_says_nothing_of_it(open_site, tmp_path):
-  make_set(tmp_path / 'all' / 'set', 2, [0.95], [0.96])
+  made_sets.cifar10(tmp_path / 'all' / 'set')
   page = open_site(tmp_path / 'all', 'task=cifar10&origin=here')
-  assert page.locator('#board td.runs').all_text_contents() == ['2 of 2']
+  assert page.locator('#board td.runs').all_text_contents() == ['4 of 5']
 
 
 @pytest.mark.parametrize('header, view', [

@@ -375,7 +375,7 @@ RESEALED = [
     tape(1),
     'step',
   ),
-  ('samples changed', 'cifar10', events(1, one('train', 'stop', 2, samples=1)), tape(1), 'has 1 samples'),
+  ('samples changed', 'cifar10', events(1, one('train', 'stop', 2, samples=1)), tape(1), 'has 1 sample,'),
   ('epochs changed', 'cifar10', events(1, one('eval', 'stop', -1, epoch=5.0)), tape(1), 'is at epoch 5.0'),
   (
     'trick flag removed',
@@ -672,7 +672,7 @@ RESEALED = [
     'digits',
     last_run_gone,
     'runs/ledger.jsonl',
-    '19 runs were begun, and the command line of run_000 asked for 20',
+    'of its runs 19 began, and the command line of run_000 asked for 20',
   ),
   (
     'the first dropped, the others renumbered',

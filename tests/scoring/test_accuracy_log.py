@@ -44,7 +44,7 @@ def test_one_class_is_enough_but_says_nothing_of_five(tmp_path):
 
 
 @pytest.mark.parametrize('answers, labels, text', [
-    ([(0, b'abcd')], [1, 2], '1 of 2 samples are answered'), ([(5, b'abcd')], [1], 'sample 5 is none of 1'),
+    ([(0, b'abcd')], [1, 2], 'answered are 1 of 2;'), ([(5, b'abcd')], [1], 'sample 5 is none of 1'),
     ([(-1, b'abcd')], [1], 'sample -1 is none of 1'), ([(0, b'abc')], [1], 'sample 0 has 3 bytes'),
     ([(0, b'')], [1], 'sample 0 has 0 bytes')])
 def test_what_cannot_be_scored_is_named(tmp_path, answers, labels, text):

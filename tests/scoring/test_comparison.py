@@ -7,7 +7,7 @@ import pytest
 
 from scoring import comparison, ledger
 from scoring.problem import Problem
-from tests import tapes
+from tests import made_sets, tapes
 from tests.test_results import ROOT
 
 PRICE = {'usd_per_hour': 3.6, 'name': 'fixture', 'source': 'fixture'}  # a thousandth of a dollar a second
@@ -60,9 +60,32 @@ def test_unpaired_by_hand(sets):
       "A is faster by 35.7 % (95 % interval 28.7 to 42.3 %), 10 s a run, and cheaper by 0.01 USD; p = ")
   assert made['verdicts']['dawnbench'].endswith(
       "but 0.1 by Mann and Whitney's U, the least that so few runs can give; to show as much again takes about 2 "
-      'runs a side, here 3')
+      'runs a side, here 3 [a review refuses A and B]')
   assert made['success_p'] == 1.0 and made['a']['fixture'] and 'MLCommons' in made['notice']
   assert json.loads(json.dumps(made, allow_nan=False)) == made
+
+
+def test_what_a_review_finds_in_a_set_is_said_of_it(tmp_path):
+  a = made_sets.cifar10(tmp_path / 'a')
+  b = made_sets.make(tmp_path / 'b', made_sets.CIFAR10, [0.9411] * 5, '--config.eval_every_epochs=1.0',
+                     '--config.seed=9')
+  made = comparison.compare(a, b)
+  assert 'REFUSED' not in comparison.text(made) and 'review' not in made['verdicts']['warm']
+  shutil.rmtree(b / 'run_002')
+  made = comparison.compare(a, b)
+  assert (f'REFUSED   by review: run_002: is missing: the ledger says that it was begun (1 finding; launchers.score '
+          f'--check={b} lists all)\n') in comparison.text(made)
+  assert made['a']['refused'] == [] and 'a review refuses B' in made['verdicts']['warm']
+  shutil.copytree(a / 'run_001', tmp_path / 'alone' / 'run_001')
+  made = comparison.compare(tmp_path / 'alone' / 'run_001', b)
+  assert 'show the whole set with its ledger' in made['a']['refused'][0]
+
+
+def test_an_interval_of_a_ratio_ends_at_0_and_says_so(sets):
+  made = comparison.compare(*sets([2.0, 40.0], [20.0, 21.0], first_seed=5))
+  assert made['measures']['dawnbench seconds']['ratio_interval'][0] == 0
+  assert 'A / B from 0.0000 to' in made['verdicts']['dawnbench']
+  assert 'too few runs: the interval of A / B is cut at 0' in made['verdicts']['dawnbench']
 
 
 def test_the_other_side_may_be_the_faster_one(sets):
@@ -143,7 +166,7 @@ def test_a_difference_shown_by_luck_says_how_many_runs_would_show_it_again(sets)
   found = made['measures']['dawnbench seconds']
   assert found['p'] == pytest.approx(0.0408, abs=1e-4) and 4 < found['runs_needed'] < 8
   assert made['verdicts']['dawnbench'].endswith(
-      f'to show as much again takes about {found["runs_needed"]} runs a side, here 4')
+      f'to show as much again takes about {found["runs_needed"]} runs a side, here 4 [a review refuses A and B]')
   lines = [line for line in comparison.text(made).splitlines() if line.startswith('dawnbench seconds')]
   assert lines[1].split()[-1] == str(found['runs_needed'])
 

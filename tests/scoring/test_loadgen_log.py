@@ -125,9 +125,9 @@ TAMPERED = [
     (SERVER, 'user.conf', 'min_duration = 100', 'min_duration = 600000',
      'user.conf says min_duration = 600000, the log 100'),
     (SERVER, 'user.conf', 'Server.target_qps', 'Offline.target_qps', 'is not for daybreak-cifar10.Server'),
-    (ANSWERS, 'accuracy', '"qsl_idx" : 7,', '"qsl_idx" : 8,', '1 samples missing, first 7'),
-    (ANSWERS, 'accuracy', '"qsl_idx" : 7,', '"qsl_idx" : 8,', '1 samples answered more than once, first 8'),
-    (ANSWERS, 'accuracy', '"qsl_idx" : 7,', '"qsl_idx" : 700,', '1 samples not in the data set, first 700'),
+    (ANSWERS, 'accuracy', '"qsl_idx" : 7,', '"qsl_idx" : 8,', '1 sample missing, first 7'),
+    (ANSWERS, 'accuracy', '"qsl_idx" : 7,', '"qsl_idx" : 8,', '1 sample answered more than once, first 8'),
+    (ANSWERS, 'accuracy', '"qsl_idx" : 7,', '"qsl_idx" : 700,', '1 sample not in the data set, first 700'),
     (ANSWERS, 'accuracy', '\n]', '', 'not a whole log of answers'),
     (ANSWERS, 'accuracy', '"data" : "', '"data" : "Z', 'not a whole log of answers'),
 ]
@@ -152,9 +152,9 @@ def test_a_missing_and_a_repeated_answer_are_found(tmp_path):
   path = tmp_path / 'run' / loadgen_log.ACCURACY
   lines = path.read_text().splitlines(keepends=True)
   path.write_text(''.join(lines[:3] + lines[4:]))
-  assert re.fullmatch(r'1 samples missing, first \d+', faults(tmp_path / 'run', 'single_stream', 'accuracy')[0])
+  assert re.fullmatch(r'1 sample missing, first \d+', faults(tmp_path / 'run', 'single_stream', 'accuracy')[0])
   path.write_text(''.join(lines[:3] + [lines[2]] + lines[3:]))
-  assert re.fullmatch(r'1 samples answered more than once, first \d+',
+  assert re.fullmatch(r'1 sample answered more than once, first \d+',
                       faults(tmp_path / 'run', 'single_stream', 'accuracy')[0])
 
 

@@ -227,13 +227,24 @@ def test_the_open_division_is_not_judged(sets):
   made = mlperf_package.files(runs, {}, None)
   readme, = [text for path, text in made.items() if path.endswith('/README.md') and 'implementations' not in path]
   assert '- convergence: the open division is not judged by it\n' in readme
-  with pytest.raises(Problem, match='--reference_points=x: only .* imagenet in the open division; leave it out'):
+  with pytest.raises(Problem, match='=x: only .* imagenet to accuracy 0.759 in the open division; leave it out'):
     mlperf_package.reference(runs[0][1][0], 'x')
+
+
+def test_runs_to_another_target_are_neither_judged_nor_a_result(sets):
+  runs = list(ledger.tapes_of(sets['too quick']))
+  for _, events in runs:
+    events[0]['target'] = {**events[0]['target'], 'value': 0.7}
+  with pytest.raises(Problem, match='--reference_points=x: .* these are imagenet to accuracy 0.7 in the closed'):
+    mlperf_package.reference(runs[0][1][0], 'x')
+  assert mlperf_package.reference(runs[0][1][0]) is None
+  with pytest.raises(Problem, match="a result of resnet is to .*0.759.*, and these runs are to .*0.7,"):
+    mlperf_package.result(runs)
 
 
 def test_points_for_runs_that_mlperf_does_not_judge_are_refused(sets, tmp_path):
   mine = own_points(tmp_path / 'mine.json', (1024, around(36)))
-  with pytest.raises(Problem, match='mine.json: only runs of imagenet in the closed division'):
+  with pytest.raises(Problem, match='mine.json: only runs of imagenet to accuracy 0.759 in the closed'):
     packages.write(sets['cifar10'], tmp_path / 'package', reference_points=mine)
   with pytest.raises(Problem, match='nothing.json: cannot read'):
     packages.write(sets['resnet'], tmp_path / 'package', reference_points=tmp_path / 'nothing.json')
@@ -251,6 +262,13 @@ def test_the_command_judges_a_set_of_runs(sets, tmp_path):
   done = score(f'--workdir={tmp_path / "quick"}', f'--submission={tmp_path / "package"}', f'--reference_points={mine}')
   assert done.returncode == 1 and done.stderr.startswith('error: --reference_points: are not those of mlperf-logging')
   assert not (tmp_path / 'package').exists()
+  for points, words in (((2048, around(36)), 'batch size 1,632, whose point must be made of 10 runs of the reference '
+                         'or more, and the file has those of 2,048; make'), ((1632, [35, 35, 36, 37]), 'of 4 runs')):
+    (tmp_path / 'quick' / 'summary.json').unlink()
+    done = score(f'--workdir={tmp_path / "quick"}', f'--reference_points={own_points(mine, points)}')
+    assert done.returncode == 1 and words in done.stderr and done.stderr.count('\n') == 1, done.stderr
+    assert done.stdout == '' and not (tmp_path / 'quick' / 'summary.json').exists()
+    ledger.summarize(tmp_path / 'quick')
   mine.write_text('[]')
   (tmp_path / 'quick' / 'summary.json').unlink()
   done = score(f'--workdir={tmp_path / "quick"}', f'--reference_points={mine}')
@@ -461,7 +479,10 @@ def test_the_command_writes_and_checks_a_submission(tmp_path):
     (['--workdir=results/squad_tiny_2core_epyc', '--submission=x'], 'make a set with launchers.train --runs=N'),
     ([], 'give one of'), (['--workdir=x', '--check=x'], 'give one of'),
     ([f'--workdir={DIGITS}', '--submission=x', '--system=nothing.json'],
-     '--system=nothing.json: cannot be read (No such file or directory); name'),
+     '--system=nothing.json: is missing; name'),
+    *[([f'--{name}=', *more], f'--{name}= is empty') for name, more in [
+        ('check', []), ('workdir', ['--check=x']), ('compare', ['x']), ('submission', ['--workdir=x']),
+        ('output', ['--page', '--workdir=x']), ('inference_tree', ['--workdir=x'])]],
     (['--submission=x'], '--submission lacks --workdir'), (['--page'], '--page lacks --workdir'),
     (['--reference_points=x'], '--reference_points lacks --workdir'),
     (['--workdir=x', '--page', '--reference_points=x'], 'and not with --page'),

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 
-from scoring import clocks, dawnbench, ledger, record, statistics
+from scoring import audit_set, clocks, dawnbench, ledger, record, statistics
 from scoring import tape as tapes
 from scoring.page import collect, history, runs, site
 from scoring.page.follow import Follower
 from scoring.problem import Problem
+from tests import made_sets
 from tests.scoring.test_clocks import perform, plans, quick
 from tests.tapes import Story, closing_files
 from tests.tapes import record as record_tape
@@ -187,11 +188,44 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown(tmp_path):
   assert 'another version' in collection.problems['other']
 
 
+def _another(path: Path, **fields):
+  first, _, rest = path.read_text().partition('\n')
+  path.write_text(json.dumps({**json.loads(first), **fields}) + '\n' + rest)
+
+
+@pytest.mark.parametrize('tamper', [
+    lambda folder: shutil.rmtree(folder / 'run_001'),
+    lambda folder: (folder / 'run_001' / 'tape.jsonl').unlink(),
+    lambda folder: (folder / 'run_001' / 'tape.jsonl').write_text(''),
+    lambda folder: _another(folder / 'run_001' / 'tape.jsonl', code_sha256='c' * 64),
+    lambda folder: shutil.copy(folder / 'run_002' / 'tape.jsonl', folder / 'run_001' / 'tape.jsonl'),
+    lambda folder: ledger.append(folder, run='run_009', event='begin', seed=9, config='seed = 0\n', time=2e9),
+], ids=['folder gone', 'tape gone', 'tape empty', 'mixed code', 'twin', 'another begun'])
+def test_what_only_a_whole_set_shows_is_on_its_row(tamper, tmp_path):
+  folder = made_sets.make(tmp_path / 'set', made_sets.CIFAR10, [0.9411] * 3, stop_after=1)
+  row = collected(tmp_path).rows['set']
+  assert row['n'] == 3 and not {'refused', 'unended'} & set(row)
+  tamper(folder)
+  row, found = collected(tmp_path).rows['set'], audit_set.findings(folder)
+  told = [re.fullmatch(r'(.*?)(?:, and (\d+) more)?', row[key]) for key in ('refused', 'unended') if key in row]
+  assert 'refused' in row and {line[1] for line in told} <= set(found), found
+  assert sum(1 + int(line[2] or 0) for line in told) == len(found)
+
+
+def test_a_set_that_goes_on_is_unended_and_not_refused(tmp_path):
+  folder = made_sets.make(tmp_path / 'set', made_sets.CIFAR10, [0.9411] * 3, stop_after=1)
+  lines = (folder / 'ledger.jsonl').read_text().splitlines(keepends=True)
+  (folder / 'ledger.jsonl').write_text(''.join(lines[:3]))  # the second run is under way
+  shutil.rmtree(folder / 'run_002')
+  row = collected(tmp_path).rows['set']
+  assert 'refused' not in row and row['unended'] == 'ledger.jsonl: run_001 never ended, and 1 more'
+
+
 def test_a_folder_that_is_not_ours_to_read_is_named(tmp_path, monkeypatch):
   make_run(tmp_path / 'set' / 'run_000')
   (tmp_path / 'set' / 'ledger.jsonl').write_text('{"run": "run_000", "event": "begin"}\n')
 
-  def refused(runs_dir):
+  def refused(*_):
     raise PermissionError(13, 'Permission denied')
 
   monkeypatch.setattr(ledger, 'names', refused)

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from scoring import ledger, record, statistics
+from scoring import audit, ledger, record, statistics
 from scoring.problem import Problem
-from tests import tapes
+from tests import made_sets, tapes
 
 
 def run(number, seconds=None, *, metric=0.94, wall=None, status=None):
@@ -156,6 +156,27 @@ def test_refuses_no_runs():
 def test_a_clock_that_no_run_has_is_empty():
   runs = [{**run(i, 1.0), 'seconds': {'dawnbench': 1.0, 'mlperf': None}} for i in range(3)]
   assert statistics.summarize(runs)['seconds']['mlperf']['n'] == 0
+
+
+def test_one_is_counted_as_one(tmp_path):
+  folder = made_sets.make(tmp_path / 'set', made_sets.CIFAR10, [0.9411], stop_after=1)
+  shown = ledger.table(ledger.summary(folder))
+  assert shown.startswith('1 of 1 run reached the target') and 'compiled: 1 of 1 cold' in shown
+  tape = tapes.record([{'accuracy': 1.0}], target={'metric': 'accuracy', 'value': 1.0, 'num_examples': 1},
+                      hyperparameters={'opt_learning_rate_training_steps': 1}, num_train_examples=1, batch_size=1)
+  assert '(1 example)' in record.table(record.record(tape.events))
+  tape.events[11]['samples'] = 2
+  assert any('has 2 samples, but 1 step of 1 make 1' in line for line in audit.findings(tape.events))
+
+
+def test_an_interval_ends_where_no_mean_can_be_and_says_so():
+  few = statistics.summarize([run(i, t, metric=m) for i, (t, m) in enumerate([(1.0, 0.999), (9.0, 0.96)])])
+  seconds, metric = few['seconds']['dawnbench'], few['metric']
+  assert seconds['interval'][0] == 0 and seconds['interval'][1] > 9 and seconds['cut'] == ['low']
+  assert metric['interval'][1] == 1 and 0 < metric['interval'][0] < 0.96 and metric['cut'] == ['high']
+  assert statistics.table(few).endswith('intervals are cut at what can be: metric high, dawnbench low')
+  enough = statistics.summarize([run(i, 10.0 + i % 2, metric=0.95 + i % 2 / 100) for i in range(6)])
+  assert 'cut' not in {**enough['metric'], **enough['seconds']['dawnbench']} and 'cut' not in statistics.table(enough)
 
 
 def test_table():
