@@ -47,6 +47,29 @@ def _max_pool_backward(saved, dy):
 max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
+def _normal_cdf(x):
+  return 0.5 + 0.5 * jax.lax.erf(x * math.sqrt(0.5))
+
+
+@jax.custom_vjp
+def gelu(x):
+  """x times the normal distribution function of x (Hendrycks and Gimpel, arXiv 1606.08415), in float32, rounded once.
+
+  jax.nn's, by erfc in the dtype of x, takes XLA:CPU twice to three times as long, and its gradient keeps more than x.
+  """
+  wide = x.astype(jnp.float32)
+  return (wide * _normal_cdf(wide)).astype(x.dtype)
+
+
+def _gelu_backward(x, dy):
+  wide = x.astype(jnp.float32)
+  slope = _normal_cdf(wide) + wide * jnp.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi)
+  return (dy.astype(jnp.float32) * slope).astype(x.dtype),
+
+
+gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
+
+
 class BatchNorm(nn.BatchNorm):
   """flax's, and what is left of it in inference: a multiplication, unless the kernels have it, and an addition.
 
@@ -160,7 +183,7 @@ class Airbench(nn.Module):
   @nn.compact
   def __call__(self, images, train: bool):
     x = Whitening(self.dtype, self._whitening_bias)(images.astype(self.dtype))
-    x = nn.gelu(x, approximate=False)
+    x = gelu(x)
     for width in self.widths:
       for pool in (True, False):
         height, breadth = x.shape[1:3]
