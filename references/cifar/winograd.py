@@ -19,7 +19,7 @@ from references.cifar.blocks import over_blocks
 
 TILES = (2, 3, 4)  # m; with larger ones the rounding grows faster than the products shrink
 POINTS = (0, 1, -1, 2, -2)  # at which polynomials are evaluated, and at infinity
-BLOCK_TILES = 256  # tiles of a block, at most
+BLOCK_TILES = 128  # tiles of a block, at most
 _kept = jax.lax.optimization_barrier  # computed once and laid out, instead of fused into each use
 
 
@@ -124,26 +124,25 @@ def _block_rows(down: int, across: int) -> int:
   return math.ceil(BLOCK_TILES / (down * across))
 
 
-def convolution(x, kernel, size: tuple[int, int]):
-  """As convolution.conv3x3, for float32."""
+def convolution(x, kernel, size: tuple[int, int], finish):
+  """As convolution.conv3x3, for float32: what `finish` makes of each block's outputs, a tuple."""
   found = tiles(*size)
   filters = _filters(kernel, found[0])
 
   def block(x):
-    return [_outputs(_product(_inputs(x, *found), filters, ((2,), (1,))), *found, size)], None
-  return over_blocks(block, [x], [(*size, kernel.shape[-1])], rows=_block_rows(*found[1:]))[0][0]
+    return finish(_outputs(_product(_inputs(x, *found), filters, ((2,), (1,))), *found, size)), None
+  return over_blocks(block, [x], rows=_block_rows(*found[1:]))[0]
 
 
-def gradients(x, kernel, dy):
-  """Of x and of the kernel."""
-  found = tiles(*dy.shape[1:3])
+def gradients(x, kernel, *dy, start):
+  """Of x and of the kernel; `start` makes the gradient of a block's outputs from its part of `dy`."""
+  found = tiles(*jax.eval_shape(start, *dy).shape[1:3])
   filters = _filters(kernel, found[0])
 
-  def block(x, dy):
-    dy = _outputs_transposed(dy, *found)
-    dx = _inputs_transposed(_product(dy, filters, ((2,), (2,))), *found, *shape[:2])
+  def block(x, *dy):
+    dy = _outputs_transposed(start(*dy), *found)
+    dx = _inputs_transposed(_product(dy, filters, ((2,), (2,))), *found, *x.shape[1:3])
     return [dx], _product(_inputs(x, *found), dy, ((1,), (1,)))
 
-  shape = x.shape[1:]
-  (dx,), total = over_blocks(block, [x, dy], [shape], rows=_block_rows(*found[1:]), total=jnp.zeros_like(filters))
+  (dx,), total = over_blocks(block, [x, *dy], rows=_block_rows(*found[1:]), total=jnp.zeros_like(filters))
   return dx, _both_ways(matrices(found[0])[2].T, total.reshape(*[found[0] + 2] * 2, *kernel.shape[2:]))
