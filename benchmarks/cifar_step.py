@@ -4,7 +4,8 @@
 
 Both compute forward and backward pass and both optimizers on batches that lie on the device, on the accelerator if
 there is one (torch needs to see it too), else on the CPU, with float32 parameters. Ours also shifts and mirrors the
-images, within the step; the author's code does that once an epoch, and it is left out. The two take turns.
+images, within the step; the author's code does that once an epoch, and it is left out. The two take turns, in one
+process, so what launchers.train does about memory (launchers/memory.py) holds for both.
 --peer_dir as of benchmarks.airbench_peer; without one, ours alone.
 """
 import dataclasses
@@ -15,7 +16,7 @@ from absl import flags
 
 from benchmarks import airbench_peer, turns
 from benchmarks.report import report
-from launchers import command
+from launchers import command, memory
 from references.cifar.configs import airbench94_muon
 
 FLAGS = flags.FLAGS
@@ -62,6 +63,7 @@ def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
   command.parse(argv)
+  memory.keep_freed()
   rng, size = np.random.default_rng(0), FLAGS.batch_size
   images, labels = rng.integers(0, 255, (size, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, size).astype(np.int32)
   steps = FLAGS.steps or (2 if jax.default_backend() == 'cpu' else 50)
