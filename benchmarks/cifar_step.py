@@ -4,7 +4,8 @@
 
 Both compute forward and backward pass and both optimizers on batches that lie on the device, on the accelerator if
 there is one (torch needs to see it too), else on the CPU, with float32 parameters. Ours also shifts and mirrors the
-images, within the step; the author's code does that once an epoch, and it is left out. The two take turns.
+images, within the step; the author's code does that once an epoch, and it is left out. The two take turns, in one
+process, so what launchers.train does about memory (launchers/memory.py) holds for both.
 --peer_dir as of benchmarks.airbench_peer; without one, ours alone.
 """
 import dataclasses
@@ -15,12 +16,14 @@ from absl import flags
 
 from benchmarks import airbench_peer, turns
 from benchmarks.report import report
-from launchers import command
+from launchers import command, memory
 from references.cifar.configs import airbench94_muon
+from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
 flags.DEFINE_integer('batch_size', 2000, 'images a step')
 flags.DEFINE_integer('image_size', 32, 'rows and columns')
+PEERS_LEAST = 28  # rows: three poolings leave 3 x 3 of them, which the author's network pools once more
 flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 2 on a CPU, 50 on an accelerator')
 flags.DEFINE_integer('turns', 5, 'turns of each')
 
@@ -62,6 +65,10 @@ def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
   command.parse(argv)
+  if FLAGS.peer_dir and FLAGS.image_size < PEERS_LEAST:
+    raise Problem(f"--image_size={FLAGS.image_size}: the author's network takes {PEERS_LEAST} or more; leave "
+                  '--peer_dir out for ours alone')
+  memory.keep_freed()
   rng, size = np.random.default_rng(0), FLAGS.batch_size
   images, labels = rng.integers(0, 255, (size, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, size).astype(np.int32)
   steps = FLAGS.steps or (2 if jax.default_backend() == 'cpu' else 50)

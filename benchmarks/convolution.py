@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.report import report
 from references.cifar.convolution import _plain, conv3x3
-from references.cifar.model import max_pool
+from references.cifar.pooling import max_pool
 
 # (rows and columns in, computed, channels in, filters): airbench's, 32 x 32 images, widths 64, 256, 256
 SHAPES = ((31, 30, 24, 64), (15, 15, 64, 64), (15, 14, 64, 256), (7, 7, 256, 256), (7, 6, 256, 256), (3, 3, 256, 256))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launchers import command, compilation, distributed, sinks
+from launchers import command, compilation, distributed, memory, sinks
 from launchers.header import header
 from scoring import clocks, mlperf, record
 from scoring import tape as tapes
@@ -284,6 +284,7 @@ def main(argv: list[str], doc: str) -> int:
     if signal.getsignal(signal.SIGINT) is stop_at_once:  # the runs save, and this process waits for them
       signal.signal(signal.SIGINT, signal.default_int_handler)
     return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:], ASKED_TO_STOP)
+  memory.keep_freed()
   return together(config, distributed.pod(ASKED_TO_STOP))
 
 

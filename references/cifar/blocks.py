@@ -13,11 +13,12 @@ def _split(x, most: int):
   return x.reshape(rows, -1, *x.shape[1:])
 
 
-def over_blocks(block, inputs, shapes, *, rows: int, total=None):
-  """Runs `block` over blocks of up to `rows` of `inputs`: (its outputs put together for each of `shapes`, its last one
-  summed)."""
+def over_blocks(block, inputs, *, rows: int, total=None):
+  """Runs `block` over blocks of up to `rows` of `inputs`: (its outputs put together, its last one summed)."""
   inputs = [_split(x, rows) for x in inputs]
-  outputs = [jnp.zeros((*inputs[0].shape[:2], *shape), inputs[0].dtype) for shape in shapes]
+  count = inputs[0].shape[1]
+  outputs = [jnp.zeros((x.shape[0], count, *x.shape[1:]), x.dtype)
+             for x in jax.eval_shape(block, *(x[:, 0] for x in inputs))[0]]
 
   def body(i, carry):
     outputs, total = carry
@@ -25,5 +26,5 @@ def over_blocks(block, inputs, shapes, *, rows: int, total=None):
     outputs = [jax.lax.dynamic_update_index_in_dim(out, new, i, 1) for out, new in zip(outputs, made)]
     return outputs, None if total is None else total + extra
 
-  outputs, total = jax.lax.fori_loop(0, inputs[0].shape[1], body, (outputs, total))
-  return [out.reshape(-1, *out.shape[2:]) for out in outputs], total
+  outputs, total = jax.lax.fori_loop(0, count, body, (outputs, total))
+  return tuple(out.reshape(-1, *out.shape[2:]) for out in outputs), total

@@ -12,13 +12,13 @@ from input_pipelines import cifar10
 from input_pipelines.source import Once, Resident, Shuffled
 from references.cifar import images as ops
 from references.cifar import optimizers, serving
-from references.cifar.model import NORM_EPSILON, Airbench, ResNet18
+from references.cifar.model import NORM_EPSILON, Airbench, ResNet18, gelu
 from references.cifar.task import correct
 from scoring.problem import Problem
 from training.config import Config as BaseConfig
 from training.task import Target, Task
 
-ACTIVATIONS = {'gelu': functools.partial(jax.nn.gelu, approximate=False), 'silu': jax.nn.silu}
+ACTIVATIONS = {'gelu': gelu, 'silu': jax.nn.silu}
 
 
 @dataclasses.dataclass(frozen=True)

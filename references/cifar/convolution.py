@@ -13,31 +13,38 @@ import jax.numpy as jnp
 
 from references.cifar import winograd
 from references.cifar.blocks import over_blocks
+from references.cifar.pooling import pooled, spread
 
 BLOCK = 16  # images; 8 to 32 measured alike
 OFFSETS = tuple((i, j) for i in range(3) for j in range(3))
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv3x3(x, kernel, size: tuple[int, int]):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def conv3x3(x, kernel, size: tuple[int, int], pool: bool = False):
   """The first `size` rows and columns of the convolution with zeros around the image; sums in float32.
 
-  x: [B, H, W, C]; kernel: [3, 3, C, K], of the same dtype; size: (h, w), at most (H, W) -> [B, h, w, K], that dtype.
+  x: [B, H, W, C]; kernel: [3, 3, C, K], of the same dtype; size: (h, w), at most (H, W) -> [B, h, w, K], that dtype; or
+  if `pool` the maxima of its 2 x 2 windows, [B, h/2, w/2, K], for an even size: on CPUs each block is pooled at once.
   """
+  return _forward(x, kernel, size, pool)[0]
+
+
+def _forward(x, kernel, size, pool):
+  finish = pooled if pool else lambda y: (y,)
   on_cpu = winograd.convolution if x.dtype == jnp.float32 else _blocked
-  return jax.lax.platform_dependent(x, kernel, cpu=functools.partial(on_cpu, size=size),
-                                    default=functools.partial(_plain, size=size))
+  y, *corner = jax.lax.platform_dependent(x, kernel, cpu=functools.partial(on_cpu, size=size, finish=finish),
+                                          default=lambda x, kernel: finish(_plain(x, kernel, size)))
+  return y, (x, kernel, *corner)
 
 
-def _forward(x, kernel, size):
-  return conv3x3(x, kernel, size), (x, kernel)
+def _backward(size, pool, saved, dy):
+  x, kernel, *corner = saved
+  start = spread if pool else lambda dy: dy
 
-
-def _backward(size, saved, dy):
-  def plain(x, kernel, dy):
-    return jax.vjp(functools.partial(_plain, size=size), x, kernel)[1](dy)
-  on_cpu = winograd.gradients if dy.dtype == jnp.float32 else _blocked_gradients
-  return jax.lax.platform_dependent(*saved, dy, cpu=on_cpu, default=plain)
+  def plain(x, kernel, *dy):
+    return jax.vjp(functools.partial(_plain, size=size), x, kernel)[1](start(*dy))
+  on_cpu = functools.partial(winograd.gradients if dy.dtype == jnp.float32 else _blocked_gradients, start=start)
+  return jax.lax.platform_dependent(x, kernel, dy, *corner, cpu=on_cpu, default=plain)
 
 
 conv3x3.defvjp(_forward, _backward)
@@ -56,7 +63,7 @@ _dot = functools.partial(jax.lax.dot, preferred_element_type=jnp.float32)
 _kept = jax.lax.optimization_barrier  # computed once and laid out for the product, instead of fused into it
 
 
-def _blocked(x, kernel, size):
+def _blocked(x, kernel, size, finish):
   (h, w), (channels, filters) = size, kernel.shape[2:]
   matrix = _kept(kernel.reshape(-1, filters))
 
@@ -64,24 +71,24 @@ def _blocked(x, kernel, size):
     x = _pad(x)
     patches = jnp.concatenate([x[:, i:i + h, j:j + w] for i, j in OFFSETS], -1)
     y = _dot(patches.reshape(-1, 9 * channels), matrix)
-    return [y.astype(x.dtype).reshape(-1, h, w, filters)], None
+    return finish(y.astype(x.dtype).reshape(-1, h, w, filters)), None
 
-  return over_blocks(block, [x], [(h, w, filters)], rows=BLOCK)[0][0]
+  return over_blocks(block, [x], rows=BLOCK)[0]
 
 
-def _blocked_gradients(x, kernel, dy):
-  (_, height, width, channels), (_, h, w, filters) = x.shape, dy.shape
+def _blocked_gradients(x, kernel, *dy, start):
+  (_, height, width, channels), filters = x.shape, kernel.shape[3]
   matrix = _kept(kernel.reshape(-1, filters).T)
 
-  def block(x, dy):
-    dy = dy.reshape(-1, filters)
-    spread = _kept(_dot(dy, matrix)).reshape(-1, h, w, 9, channels)
-    dx = sum(jnp.pad(spread[:, :, :, 3 * i + j], ((0, 0), (i, height + 2 - h - i), (j, width + 2 - w - j), (0, 0)))
+  def block(x, *dy):
+    dy = start(*dy)
+    (h, w), dy = dy.shape[1:3], dy.reshape(-1, filters)
+    shares = _kept(_dot(dy, matrix)).reshape(-1, h, w, 9, channels)
+    dx = sum(jnp.pad(shares[:, :, :, 3 * i + j], ((0, 0), (i, height + 2 - h - i), (j, width + 2 - w - j), (0, 0)))
              for i, j in OFFSETS)[:, 1:-1, 1:-1]
     turned = _kept(_pad(x).transpose(3, 0, 1, 2))
     patches = _kept(jnp.concatenate([turned[:, :, i:i + h, j:j + w].reshape(channels, -1) for i, j in OFFSETS]))
     return [dx.astype(x.dtype)], _dot(patches, dy)
 
-  (dx,), total = over_blocks(block, [x, dy], [(height, width, channels)], rows=BLOCK,
-                             total=jnp.zeros((9 * channels, filters), jnp.float32))
+  (dx,), total = over_blocks(block, [x, *dy], rows=BLOCK, total=jnp.zeros((9 * channels, filters), jnp.float32))
   return dx, total.reshape(kernel.shape).astype(kernel.dtype)

@@ -19,7 +19,7 @@ from references.cifar.blocks import over_blocks
 
 TILES = (2, 3, 4)  # m; with larger ones the rounding grows faster than the products shrink
 POINTS = (0, 1, -1, 2, -2)  # at which polynomials are evaluated, and at infinity
-BLOCK_TILES = 512  # tiles of a block, at most
+BLOCK_TILES = 128  # tiles of a block, at most
 _kept = jax.lax.optimization_barrier  # computed once and laid out, instead of fused into each use
 
 
@@ -65,22 +65,24 @@ def _inputs_transposed(dx, m: int, down: int, across: int, height: int, width: i
   """The transpose of `_inputs`: what tiles share is summed."""
   n, b = m + 2, matrices(m)[1].T
   dx = dx.reshape(n, n, -1, down, across, dx.shape[-1])
-  dx = _overlapped(_along(b, [dx[:, j] for j in range(n)], 0), m, 4)
-  dx = _overlapped(_along(b, [dx[i] for i in range(n)], 0), m, 2)
-  return jnp.pad(dx, ((0, 0), (0, max(0, height + 1 - dx.shape[1])), (0, max(0, width + 1 - dx.shape[2])), (0, 0)))[
-      :, 1:height + 1, 1:width + 1]
+  dx = _overlapped(_along(b, [dx[:, j] for j in range(n)], 0), m, 4, width)
+  return _overlapped(_along(b, [dx[i] for i in range(n)], 0), m, 2, height)
 
 
-def _overlapped(x, m: int, axis: int):
-  """x: [m + 2, ...], whose tiles lie along `axis` and share 2 rows with the next -> [...], the rows put together."""
+def _overlapped(x, m: int, axis: int, size: int):
+  """x: [m + 2, ...], whose tiles lie along `axis` and share 2 rows with the next -> [...], rows 1 to `size` of all."""
+  last = x.shape[axis] - 1
+  cut = functools.partial(jax.lax.slice_in_dim, axis=axis)
+
   def rows(x):
     x = jnp.moveaxis(x, 0, axis)
     return x.reshape(*x.shape[:axis - 1], -1, *x.shape[axis + 1:])
 
-  def placed(x, before, after):
-    return jnp.pad(x, [(before, after) if a == axis - 1 else (0, 0) for a in range(x.ndim)])
-  shared = jnp.pad(x[m:], [(0, m - 2), *[(0, 0)] * (x.ndim - 1)])
-  return _kept(placed(rows(x[:m]), 0, m) + placed(rows(shared), m, 0))
+  shared = cut(x[:2], 1, None) + cut(x[m:], 0, last)
+  x = jnp.concatenate([rows(cut(x[:m], 0, 1)), rows(jnp.concatenate([shared, cut(x[2:m], 1, None)])),
+                       rows(cut(x[m:], last, None))], axis - 1)
+  more = [(0, max(0, size + 1 - x.shape[a])) if a == axis - 1 else (0, 0) for a in range(x.ndim)]
+  return _kept(jax.lax.slice_in_dim(jnp.pad(x, more), 1, size + 1, axis=axis - 1))
 
 
 def _outputs(y, m: int, down: int, across: int, size: tuple[int, int]):
@@ -101,11 +103,15 @@ def _outputs_transposed(dy, m: int, down: int, across: int):
   return dy.reshape((m + 2)**2, -1, dy.shape[-1])
 
 
+def _both_ways(matrix, kernel):
+  """The matrix applied to rows and columns: [r, r, C, K] -> [R, R, C, K]."""
+  kernel = _along(matrix, list(kernel), 0)
+  return _along(matrix, [kernel[:, j] for j in range(kernel.shape[1])], 1)
+
+
 def _filters(kernel, m: int):
   """kernel: [3, 3, C, K] -> transformed, [n * n, C, K]."""
-  g = matrices(m)[2].astype(np.float32)
-  transformed = jnp.einsum('pi,qj,ijck->pqck', g, g, kernel, precision='highest')
-  return _kept(transformed.reshape((m + 2)**2, *kernel.shape[2:]))
+  return _both_ways(matrices(m)[2], kernel).reshape((m + 2)**2, *kernel.shape[2:])
 
 
 def _product(x, y, contracting):
@@ -118,28 +124,25 @@ def _block_rows(down: int, across: int) -> int:
   return math.ceil(BLOCK_TILES / (down * across))
 
 
-def convolution(x, kernel, size: tuple[int, int]):
-  """As convolution.conv3x3, for float32."""
+def convolution(x, kernel, size: tuple[int, int], finish):
+  """As convolution.conv3x3, for float32: what `finish` makes of each block's outputs, a tuple."""
   found = tiles(*size)
   filters = _filters(kernel, found[0])
 
   def block(x):
-    return [_outputs(_product(_inputs(x, *found), filters, ((2,), (1,))), *found, size)], None
-  return over_blocks(block, [x], [(*size, kernel.shape[-1])], rows=_block_rows(*found[1:]))[0][0]
+    return finish(_outputs(_product(_inputs(x, *found), filters, ((2,), (1,))), *found, size)), None
+  return over_blocks(block, [x], rows=_block_rows(*found[1:]))[0]
 
 
-def gradients(x, kernel, dy):
-  """Of x and of the kernel."""
-  found = tiles(*dy.shape[1:3])
+def gradients(x, kernel, *dy, start):
+  """Of x and of the kernel; `start` makes the gradient of a block's outputs from its part of `dy`."""
+  found = tiles(*jax.eval_shape(start, *dy).shape[1:3])
   filters = _filters(kernel, found[0])
 
-  def block(x, dy):
-    dy = _outputs_transposed(dy, *found)
-    dx = _inputs_transposed(_product(dy, filters, ((2,), (2,))), *found, *shape[:2])
+  def block(x, *dy):
+    dy = _outputs_transposed(start(*dy), *found)
+    dx = _inputs_transposed(_product(dy, filters, ((2,), (2,))), *found, *x.shape[1:3])
     return [dx], _product(_inputs(x, *found), dy, ((1,), (1,)))
 
-  shape = x.shape[1:]
-  (dx,), total = over_blocks(block, [x, dy], [shape], rows=_block_rows(*found[1:]), total=jnp.zeros_like(filters))
-  g = matrices(found[0])[2].astype(np.float32)
-  return dx, jnp.einsum('pi,qj,pqck->ijck', g, g, total.reshape(*[found[0] + 2] * 2, *kernel.shape[2:]),
-                        precision='highest')
+  (dx,), total = over_blocks(block, [x, *dy], rows=_block_rows(*found[1:]), total=jnp.zeros_like(filters))
+  return dx, _both_ways(matrices(found[0])[2].T, total.reshape(*[found[0] + 2] * 2, *kernel.shape[2:]))

@@ -3,9 +3,8 @@
 The recipe is K. Jordan's (arXiv 2404.00498; legacy/airbench94.py in github.com/KellerJordan/cifar10-airbench), whose
 mean over 1,000 runs was 94.01 %, so every other run misses the target. Declares test-time augmentation: six views of
 each test image. What differs from the source: ours computes in bfloat16 where it uses float16, keeps parameters,
-momentum and the last layer in float32, keeps the biased variance in its batch statistics, and shares the gradient of a
-pool among equal maxima, where torch gives it to the first. `make test-peers` compares it step by step with the recipe
-in torch.
+momentum and the last layer in float32, and keeps the biased variance in its batch statistics. `make test-peers`
+compares it step by step with the recipe in torch.
 
 One whole run on two CPU cores (AMD EPYC, jax 0.12.0.1, 2026-11-24, seed 0; 93 of the images JPEG-decoded) ended at
 93.83 % after 1,939 s of training: a miss. Runs of such recipes differ by 0.14 % (sd, in hiverge/cifar10-speedrun's
