@@ -30,7 +30,7 @@ def seconds_an_image(processes: int) -> float:
   """Of one run, by a pod of so many processes or, for 1, by a process alone."""
   rows = FLAGS.rows_a_process * processes
   events = runs.train(
-      '--config=references/resnet_imagenet/configs/smoke.py', f'--config.batch_size={rows}',
+      '--config=references/resnet_imagenet/configs/smoke.py', '--config.depth=14', f'--config.batch_size={rows}',
       f'--config.width={FLAGS.width}', f'--config.num_train_examples={rows * FLAGS.steps}', '--config.num_epochs=1',
       '--config.warmup_epochs=0', '--config.optimizer=sgd', '--config.learning_rate=0.01',
       '--config.eval_every_epochs=0', '--config.num_eval_examples=64', f'--log_every_steps={EVERY}', '--nocheckpoints',

@@ -1,4 +1,4 @@
-"""What benchmarks read off the tapes of runs, and the three that do: start-up, waiting for input, weak scaling."""
+"""What benchmarks read off tapes, and the three that do: start-up, waiting for input, weak scaling."""
 import ast
 import json
 import subprocess
