@@ -1,6 +1,7 @@
 """The line that every benchmark ends with."""
 import datetime
 import json
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -21,9 +22,11 @@ def host() -> str:
           f'cores, {" and ".join(known) or "no bfloat16 instructions"}')
 
 
-def command() -> str:
-  """What was typed."""
-  return ' '.join(['python', '-m', f'benchmarks.{Path(sys.argv[0]).stem}', *sys.argv[1:]])
+def command(name: str = '', arguments=None) -> str:
+  """What was typed, by default to start this process; folders and interpreters of this machine are left out."""
+  typed = sys.argv[1:] if arguments is None else arguments
+  typed = [re.sub(r'^(--\w*_?(?:dir|python|images))=.+', r'\1=...', one) for one in typed]
+  return ' '.join(['python', '-m', f'benchmarks.{name or Path(sys.argv[0]).stem}', *typed])
 
 
 def report(benchmark: str, *, ours: list[float], peer: list[float] | None, peer_name: str | None, unit: str, **more):

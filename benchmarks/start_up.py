@@ -1,11 +1,15 @@
-"""Seconds from the command to the end of the first training step of ResNet-50, ours against torch, cold and warm.
+"""Seconds from the command to the end of the first training step of ResNet-50, against torch and flax, cold and warm.
 
   python -m benchmarks.start_up [--batch_size=16] [--image_size=64] [--runs=3]
+  python -m benchmarks.start_up --flax_dir=DIR [--flax_python=PYTHON]
 
-Ours is `launchers.train` on made-up images, from the start of its process to the end of the first step on its tape. The
-peer is the shortest script that does as much: imports, torchvision's ResNet-50, torch.compile, one step with momentum.
-Cold: with an empty cache of compiled programs; warm: the same again. The third line is imports alone. flax's example,
-which needs TensorFlow and clu, is not measured.
+Ours is `launchers.train` on made-up images, from the start of its process to the end of the first step on its tape;
+`spans` says where that went in the last warm run. The first peer is the shortest script that does as much: imports,
+torchvision's ResNet-50, torch.compile, one step with momentum. The second is flax's examples/imagenet/train.py,
+unmodified, in a checkout of github.com/google/flax, on TFDS's mocked images, which it decodes and crops to 224; ours
+then takes 224 too. It needs tensorflow-cpu, tensorflow-datasets, clu, tensorboard and ml_collections, so it may have an
+environment of its own. Cold: with an empty cache of compiled programs; warm: the same again. The peers take turns with
+ours. The last line is imports alone.
 """
 import os
 import subprocess
@@ -16,14 +20,12 @@ from pathlib import Path
 
 from absl import app, flags
 
+from benchmarks import runs
 from benchmarks.report import report
-from scoring import tape as tapes
+from scoring import clocks
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer('batch_size', 16, 'images a step')
-flags.DEFINE_integer('image_size', 64, 'rows and columns')
-flags.DEFINE_integer('runs', 3, 'warm runs of each')
-ROOT = Path(__file__).resolve().parents[1]
+FLAX_IMAGE_SIZE = 224  # a constant of its train.py
 TORCH = """
 import torch
 from tests.references.test_resnet_peers import resnet50
@@ -38,59 +40,123 @@ print(float(next(net.parameters()).sum()))
 """
 
 
-def ours(cache: Path) -> float:
-  """Seconds of one start with that folder of compiled programs."""
-  size = FLAGS.image_size
-  with tempfile.TemporaryDirectory() as workdir:
-    subprocess.run([
-        sys.executable, '-m', 'launchers.train', '--config=references/resnet_imagenet/configs/smoke.py',
-        f'--workdir={workdir}', f'--compilation_cache_dir={cache}', '--config.depth=50', '--config.width=64',
-        f'--config.num_train_examples={FLAGS.batch_size}', f'--config.batch_size={FLAGS.batch_size}',
-        f'--config.num_eval_examples={FLAGS.batch_size}', f'--config.eval_batch_size={FLAGS.batch_size}',
-        '--config.batch_norm_group_size=0', f'--config.image_sizes=({size},)', f'--config.eval_resize={size}',
-        f'--config.eval_image_size={size}', '--config.num_epochs=1', '--config.warmup_epochs=0',
-        '--config.optimizer=sgd'],
-        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=sys.stderr, check=False)  # 3: it learns nothing in one step
-    events = tapes.read(Path(workdir))
-  return next(e['time'] for e in events if e['event'] == 'train' and e.get('edge') == 'stop') - events[0]['time']
+# Its own benchmark on made-up data downloads the metadata of ImageNet; here they are written. The first step ends when
+# its metrics are on the host, to be written.
+FLAX = """
+import os, sys, tempfile
+sys.path.insert(0, {example!r})
+import tensorflow_datasets as tfds
+from clu import metric_writers
+from configs import default
+import train
+
+class FirstStep:
+  def write_scalars(self, step, scalars):
+    print(step, scalars, flush=True)
+    os._exit(0)
+
+metric_writers.create_default_writer = lambda *args, **kwargs: FirstStep()
+config = default.get_config()
+config.update(batch_size={batch_size}, num_train_steps=2, steps_per_eval=1, log_every_steps=1, profile=False,
+              shuffle_buffer_size={batch_size})
+with tempfile.TemporaryDirectory() as folder:
+  made = tfds.builder(config.dataset, data_dir=folder)
+  os.makedirs(made.data_dir)
+  name = tfds.core.naming.ShardedFileTemplate(data_dir=made.data_path, dataset_name=made.name,
+                                              filetype_suffix='tfrecord')
+  made.info.set_splits(tfds.core.splits.SplitDict(
+      tfds.core.SplitInfo(name=split, shard_lengths=[size], num_bytes=0, filename_template=name.replace(split=split))
+      for split, size in (('train', 1281167), ('validation', 50000))))
+  made.info.write_to_directory(made.data_dir)
+  with tfds.testing.mock_data(num_examples={batch_size}, data_dir=folder):
+    train.train_and_evaluate(config, folder + '/run')
+"""
 
 
-def seconds(code: str, **environment) -> float:
+def define_flags():
+  """In a function, since other commands have some of these names too."""
+  flags.DEFINE_integer('batch_size', 16, 'images a step')
+  flags.DEFINE_integer('image_size', 64, 'rows and columns, against torch')
+  flags.DEFINE_integer('runs', 3, 'warm runs of each')
+  flags.DEFINE_string('flax_dir', '', 'checkout of github.com/google/flax')
+  flags.DEFINE_string('flax_python', sys.executable, 'Python whose environment has what its example needs')
+
+
+def train(cache: Path, size: int) -> list[dict]:
+  """The tape of one start with that folder of compiled programs, up to the end of the first step."""
+  return runs.until_first_step(runs.train(
+      '--config=references/resnet_imagenet/configs/smoke.py', f'--compilation_cache_dir={cache}',
+      '--config.depth=50', '--config.width=64', f'--config.num_train_examples={FLAGS.batch_size}',
+      f'--config.batch_size={FLAGS.batch_size}', f'--config.num_eval_examples={FLAGS.batch_size}',
+      f'--config.eval_batch_size={FLAGS.batch_size}', '--config.batch_norm_group_size=0',
+      f'--config.image_sizes=({size},)', f'--config.eval_resize={size}', f'--config.eval_image_size={size}',
+      '--config.num_epochs=1', '--config.warmup_epochs=0', '--config.optimizer=sgd'))
+
+
+def lasted(events: list[dict]) -> float:
+  return events[-1]['time'] - events[0]['time']
+
+
+def seconds(code: str, python: str = sys.executable, **environment) -> float:
   """Of a process that runs `code`."""
   begin = time.perf_counter()
-  subprocess.run([sys.executable, '-c', code], cwd=ROOT, env={**os.environ, **environment}, stdout=subprocess.DEVNULL,
+  subprocess.run([python, '-c', code], cwd=runs.ROOT, env={**os.environ, **environment}, capture_output=True, text=True,
                  check=True)
   return time.perf_counter() - begin
 
 
-def theirs(cache: Path) -> float:
+def torch_start(cache: Path) -> float:
   return seconds(TORCH.format(batch_size=FLAGS.batch_size, image_size=FLAGS.image_size),
                  TORCHINDUCTOR_CACHE_DIR=str(cache))
 
 
-def peer(measure) -> tuple[list[float] | None, dict[str, str]]:
-  """(seconds, why not)."""
-  try:
-    return measure(), {}
-  except subprocess.CalledProcessError:
-    return None, {'torch': 'its script ended with an error: install the extra peers and torchvision'}
+def flax_start(cache: Path) -> float:
+  code = FLAX.format(example=str(flax_example()), batch_size=FLAGS.batch_size)
+  return seconds(code, FLAGS.flax_python, JAX_COMPILATION_CACHE_DIR=str(cache),
+                 JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0')
+
+
+def flax_example() -> Path:
+  return Path(FLAGS.flax_dir).expanduser().absolute() / 'examples' / 'imagenet'
+
+
+def turns(mine, theirs, times: int) -> tuple[list, list[float] | None, str]:
+  """What each returns in turn, so many times; where the peer fails, ours alone, and why."""
+  made, peers, failed = [], [], ''
+  for _ in range(times):
+    made.append(mine())
+    if not failed:
+      try:
+        peers.append(theirs())
+      except (subprocess.CalledProcessError, OSError) as error:
+        said = [line for line in getattr(error, 'stderr', '').splitlines() if line.strip()]
+        failed = f'its script ended with an error: {said[-1] if said else error}'[:200]
+  return made, None if failed else peers, failed
+
+
+def measure(name: str, title: str, size: int, theirs, not_measured: dict):
+  """Reports a cold start and warm ones, ours and a peer's."""
+  with tempfile.TemporaryDirectory() as folder:
+    made, peer, failed = turns(lambda: train(Path(folder) / 'ours', size),
+                               lambda: theirs(Path(folder) / 'peer'), 1 + FLAGS.runs)
+  for what, part in (('cold', slice(0, 1)), ('warm', slice(1, None))):
+    spans = {span: round(spent, 3) for span, spent in clocks.seconds_by_span(made[part][-1]).items()}
+    report('start_up', ours=[lasted(events) for events in made[part]], peer=peer and peer[part],
+           peer_name=peer and title, unit='s', what=f'{what} {size}', batch_size=FLAGS.batch_size, spans=spans,
+           not_measured={**({name: failed} if failed else {}), **not_measured})
 
 
 def main(_):
-  with tempfile.TemporaryDirectory() as folder:
-    caches = [Path(folder) / name for name in ('ours', 'torch')]
-    flax = {'flax examples/imagenet': 'needs TensorFlow and clu'}
-    kept = {'ours': [ours(caches[0]) for _ in range(1 + FLAGS.runs)]}
-    kept['torch'], failed = peer(lambda: [theirs(caches[1]) for _ in range(1 + FLAGS.runs)])
-  for what, part in (('cold', slice(0, 1)), ('warm', slice(1, None))):
-    report('start_up', ours=kept['ours'][part], peer=kept['torch'] and kept['torch'][part],
-           peer_name=kept['torch'] and 'torchvision resnet50, torch.compile', unit='s', what=what,
-           batch_size=FLAGS.batch_size, image_size=FLAGS.image_size, not_measured={**failed, **flax})
-  imports, failed = peer(lambda: [seconds('import torch, torchvision') for _ in range(1 + FLAGS.runs)][1:])
-  report('start_up', ours=[seconds('import launchers.train, training.loop, references.resnet_imagenet.task')
-                           for _ in range(1 + FLAGS.runs)][1:], peer=imports,
-         peer_name=imports and 'import torch, torchvision', unit='s', what='imports', not_measured=failed)
+  absent = {} if FLAGS.flax_dir else {'flax examples/imagenet': 'no --flax_dir: it is not in the package of flax'}
+  measure('torch', 'torchvision resnet50, torch.compile', FLAGS.image_size, torch_start, absent)
+  if FLAGS.flax_dir:
+    measure('flax examples/imagenet', 'flax examples/imagenet', FLAX_IMAGE_SIZE, flax_start, {})
+  imports = 'import launchers.train, training.loop, references.resnet_imagenet.task'
+  made, peer, failed = turns(lambda: seconds(imports), lambda: seconds('import torch, torchvision'), 1 + FLAGS.runs)
+  report('start_up', ours=made[1:], peer=peer and peer[1:], peer_name=peer and 'import torch, torchvision', unit='s',
+         what='imports', not_measured={'torch': failed} if failed else {})
 
 
 if __name__ == '__main__':
+  define_flags()
   app.run(main)

@@ -1,54 +1,86 @@
 """Runs the benchmarks that fit this machine, keeps what they print, and makes the table in README.md of it.
 
-  python -m benchmarks.suite [--only=latency,squad] [--peer_dir=DIR] [--output=benchmarks/results/HOST.jsonl]
+  python -m benchmarks.suite [--only=latency,squad] [--peer_dir=DIR] [--flax_dir=DIR] [--data_dir=DIR]
   python -m benchmarks.suite --table      the table alone, from benchmarks/results/
 
 Each runs in a process of its own, one after the other: leave the machine alone meanwhile. A benchmark that fails, or
-whose peer cannot be had, is in the table with the reason. Lines of an earlier run of the same command on the same
-machine are replaced. `make bench` is this with what is installed; the extra `peers` has most of the peers.
+has not ended after --timeout_minutes, or whose peer cannot be had, is in the table with the reason. Lines of an earlier
+run of the same command on the same machine are replaced. `make bench` is this with what is installed; the extra `peers`
+has most of the peers.
 """
+import contextlib
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from absl import flags
 
-from benchmarks.report import host
+from benchmarks import report
 from launchers import command
 from scoring.problem import Problem
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'benchmarks' / 'results'
 BEGIN, END = '<!-- benchmarks -->\n', '<!-- end of benchmarks -->'
-# Arguments of each; {peer_dir} is filled in.
+GRACE_SECONDS = 30  # between SIGTERM, on which pods end their processes, and SIGKILL
+# Arguments of each; what is in braces are flags of this command.
 COMMANDS = {
-    'tape_overhead': ((),), 'loop_overhead': ((),), 'start_up': ((),), 'convolution': ((),), 'products': ((),),
-    'query_overhead': ((),), 'cifar_step': (('--dtype=float32', '--peer_dir={peer_dir}'),
-                                            ('--dtype=bfloat16', '--peer_dir={peer_dir}')),
+    'tape_overhead': ((),), 'loop_overhead': ((),), 'convolution': ((),), 'products': ((),), 'query_overhead': ((),),
+    'start_up': (('--flax_dir={flax_dir}', '--flax_python={flax_python}'),),
+    'input_wait': (('--data_dir={data_dir}',),), 'weak_scaling': ((),),
+    'cifar_step': (('--dtype=float32', '--peer_dir={peer_dir}'), ('--dtype=bfloat16', '--peer_dir={peer_dir}')),
     'resnet_step': ((),), 'squad': ((),), 'latency': (('--scenarios=single_stream',),)}
+PLACES = ('peer_dir', 'flax_dir', 'flax_python', 'data_dir')  # that commands are told
 
 FLAGS = flags.FLAGS
-flags.DEFINE_list('only', list(COMMANDS), 'which')
-flags.DEFINE_bool('table', False, 'run nothing; make the table from what is there')
-flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
-flags.DEFINE_string('output', None, 'file of lines; default: benchmarks/results/, named after this machine')
 
 
-def measured(name: str, arguments) -> list[dict]:
-  """What a benchmark says, or one line that says why it says nothing."""
-  argv = [sys.executable, '-m', f'benchmarks.{name}', *arguments]
-  print('python', *argv[1:], flush=True)
-  ran = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
-  lines = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"benchmark"')]
-  if ran.returncode or not lines:
-    said = [line for line in ran.stderr.splitlines() if line.strip() and not line.startswith('-')]
+def define_flags():
+  """In a function, since other commands have some of these names too."""
+  flags.DEFINE_list('only', list(COMMANDS), 'which')
+  flags.DEFINE_bool('table', False, 'run nothing; make the table from what is there')
+  flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
+  flags.DEFINE_string('flax_dir', '', 'checkout of github.com/google/flax')
+  flags.DEFINE_string('flax_python', sys.executable, 'Python whose environment has what its imagenet example needs')
+  flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets, for photographs')
+  flags.DEFINE_float('timeout_minutes', 60, 'a benchmark that takes longer is ended', lower_bound=0)
+  flags.DEFINE_string('output', None, 'file of lines; default: benchmarks/results/, named after this machine')
+
+
+def measured(name: str, arguments, timeout_seconds: float = 3600) -> list[dict]:
+  """What a benchmark says, and a line that says why it says no more where it fails or does not end in time."""
+  print(report.command(name, arguments), flush=True)
+  status, out, err = ended([sys.executable, '-m', f'benchmarks.{name}', *arguments], timeout_seconds)
+  lines = [json.loads(line) for line in out.splitlines() if line.startswith('{"benchmark"')]
+  if status != 0 or not lines:
+    said = [line for line in err.splitlines() if line.strip() and not line.startswith('-')]
     reason = next((line for line in reversed(said) if re.match(r'[\w.]+(Error|Problem|Exception|error):', line)),
                   said[-1] if said else 'it said nothing')
-    lines.append({'benchmark': name, 'machine': host(), 'command': ' '.join(['python', *argv[1:]]),
-                  'not_measured': {'all': reason[:200]}})
+    if status is None:
+      reason = f'had not ended after {timeout_seconds / 60:g} minutes'
+    lines.append({'benchmark': name, 'machine': report.host(), 'command': report.command(name, arguments),
+                  'not_measured': {'the rest' if lines else 'all': reason[:200]}})
   return lines
+
+
+def ended(argv: list[str], timeout_seconds: float) -> tuple[int | None, str, str]:
+  """(status, None where it had to be ended; stdout; stderr) of a command; it leaves no process of its group behind."""
+  with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
+    process, status = subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=err, start_new_session=True), None
+    try:
+      with contextlib.suppress(subprocess.TimeoutExpired):
+        status = process.wait(timeout_seconds)
+    finally:
+      for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+          os.killpg(process.pid, number)
+          process.wait(GRACE_SECONDS)
+    return status, *(file.seek(0) or file.read() for file in (out, err))
 
 
 def kept(old: list[dict], new: list[dict]) -> list[dict]:
@@ -112,10 +144,11 @@ def main(argv: list[str], doc: str) -> int:
   if unknown := set(FLAGS.only) - set(COMMANDS):
     raise Problem(f'--only={unknown.pop()}: choose from {", ".join(COMMANDS)}')
   if not FLAGS.table:
-    output = Path(FLAGS.output or RESULTS / f'{re.sub("[^a-z0-9]+", "_", host().lower()).strip("_")}.jsonl')
+    output = Path(FLAGS.output or RESULTS / f'{re.sub("[^a-z0-9]+", "_", report.host().lower()).strip("_")}.jsonl')
     for name in FLAGS.only:
       for arguments in COMMANDS[name]:
-        new = measured(name, [a.format(peer_dir=FLAGS.peer_dir) for a in arguments])
+        filled = [a.format(**{flag: FLAGS[flag].value for flag in PLACES}) for a in arguments]
+        new = measured(name, filled, 60 * FLAGS.timeout_minutes)
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(''.join(json.dumps(line) + '\n' for line in kept(read(output), new)))
   readme = ROOT / 'README.md'
@@ -124,4 +157,5 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
+  define_flags()
   command.run(main, __doc__)

@@ -141,7 +141,7 @@ def row(made: dict) -> tuple[str, ...]:
           between(estimate['usd'], dollars) if estimate and estimate['usd'] else '-')
 
 
-def markdown(rows: list[tuple[str, ...]]) -> str:
+def markdown(rows: list[tuple[str, ...]], heading=HEADING) -> str:
   """A table of such rows."""
-  lines = [HEADING, ['---'] * len(HEADING), *rows]
+  lines = [heading, ['---'] * len(heading), *rows]
   return ''.join(f'| {" | ".join(line)} |\n' for line in lines)

@@ -14,8 +14,9 @@ def num_evaluations(target, num_steps: int) -> int:
   return count
 
 
-def programs(task, config, where: topology.Topology, cache: Cache) -> list[roofline.Program]:
-  """The programs of a run's steps, compiled for a topology or known from before."""
+def programs(task, config, where: topology.Topology, cache: Cache, *,
+             evaluation: bool = True) -> list[roofline.Program]:
+  """The programs of a run's steps, compiled for a topology or known from before; without evaluation's on request."""
   from input_pipelines.source import Resident
   from training import chunks
   from training import mesh as meshes
@@ -34,7 +35,7 @@ def programs(task, config, where: topology.Topology, cache: Cache) -> list[roofl
       for shape, runs in steps.items()]
   times = num_evaluations(task.target, task.num_steps)
   lowered += [('eval', shape, runs * times, lowering.lower_eval(task, mesh, state, shape))
-              for shape, runs in evals.items()]
+              for shape, runs in evals.items() if evaluation]
   repeats = {'train': micro if where.chip else 1, 'eval': 1}  # on CPU microbatches are written out
   return [roofline.Program(name if shape is None else f'{name} {shape}', runs, repeats[name],
                            int(looped and name == 'train'), cache.numbers(low, where, ids))

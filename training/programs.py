@@ -69,20 +69,10 @@ def shapes(data, num_steps: int) -> list:
   return list(dict.fromkeys(data.shape_at(step) for step in range(num_steps)))
 
 
-def train_body(task: Task, mesh, *, shape, microbatches: int):
-  """(carry, batch, seed) -> (carry, loss): one step, its sums added to the chunk's totals."""
-  step = make_train_step(task, shape=shape, microbatches=microbatches,
-                         unroll=mesh.devices.flat[0].platform == 'cpu',
-                         place_gradients=functools.partial(in_parts, mesh=mesh) if task.shard_optimizer_state else None)
-
-  def body(carry, batch, seed):
-    state, (totals, first_bad) = carry
-    new, sums = step(state, batch, seed)
-    loss = sums['loss'][0]
-    first_bad = jnp.where(jnp.isfinite(loss), first_bad, jnp.minimum(first_bad, new.step))
-    return (new, (jax.tree.map(jnp.add, totals, sums), first_bad)), loss
-
-  return body
+@functools.lru_cache(maxsize=1)
+def initial_state(task: Task):
+  """init_state of a task, traced once however often it is asked: tracing is most of a start with a warm cache."""
+  return jax.jit(functools.partial(init_state, task), inline=True)
 
 
 def in_parts(gradients, mesh):
@@ -95,10 +85,17 @@ def in_parts(gradients, mesh):
   return jax.lax.with_sharding_constraint(summed, jax.tree.map(lambda x: x.sharding, meshes.spread(summed, mesh)))
 
 
-def train_program(task: Task, mesh, *, shape, microbatches: int, device_loop: bool):
-  """The function to compile for training at one shape; see Programs.train."""
-  body = train_body(task, mesh, shape=shape, microbatches=microbatches)
+def train_program(task: Task, mesh, step: Callable, *, device_loop: bool):
+  """The function to compile for training by that step, its sums added to the chunk's totals; see Programs.train."""
   rows = meshes.by_row(mesh)
+
+  def body(carry, batch, seed):
+    state, (totals, first_bad) = carry
+    new, sums = step(state, batch, seed)
+    loss = sums['loss'][0]
+    first_bad = jnp.where(jnp.isfinite(loss), first_bad, jnp.minimum(first_bad, new.step))
+    return (new, (jax.tree.map(jnp.add, totals, sums), first_bad)), loss
+
   if not isinstance(task.data['train'], Resident):
     return body
   if not device_loop:
@@ -123,13 +120,13 @@ def batch_spec(data, shape, mesh, chunk_steps: int | None = None):
   return meshes.abstract(dict(data.spec), meshes.replicated(mesh)), (row, row)
 
 
-def abstract_sums(task: Task, mesh, shape, microbatches: int, state):
+def abstract_sums(task: Task, mesh, shape, step: Callable, state):
   """Shapes of the sums that a training step returns."""
-  data = task.data['train']
+  data, rows = task.data['train'], meshes.by_row(mesh)
   batch = batch_spec(data, shape, mesh)
   if isinstance(data, Resident):
-    batch = jax.eval_shape(lambda arrays, row: take(arrays, *row, meshes.by_row(mesh)), *batch),
-  sums = jax.eval_shape(make_train_step(task, shape=shape, microbatches=microbatches), state, *batch, SEED)[1]
+    batch = meshes.abstract(jax.eval_shape(lambda arrays, row: take(arrays, *row, rows), *batch), rows),
+  sums = jax.eval_shape(step, state, *batch, meshes.abstract(SEED, meshes.replicated(mesh)))[1]
   wrong = [name for name, pair in sums.items() if not (isinstance(pair, tuple) and len(pair) == 2)]
   if wrong:
     raise Problem(f'{task.benchmark}: loss returned {wrong[0]} as {sums[wrong[0]]}; every training metric is a pair '
@@ -139,7 +136,8 @@ def abstract_sums(task: Task, mesh, shape, microbatches: int, state):
 
 def abstract_state(task: Task, mesh):
   """Shapes and shardings of a run's state."""
-  state = meshes.abstract(jax.eval_shape(functools.partial(init_state, task), SEED), meshes.replicated(mesh))
+  everywhere = meshes.replicated(mesh)
+  state = meshes.abstract(jax.eval_shape(initial_state(task), meshes.abstract(SEED, everywhere)), everywhere)
   if task.shard_optimizer_state:  # its update is then computed in parts too: Xu et al., arXiv 2004.13336
     state = dataclasses.replace(state, opt_state=meshes.spread(state.opt_state, mesh))
   return state
@@ -155,9 +153,13 @@ def lower_train(task: Task, mesh, state, *, shape, microbatches: int, chunk_step
   """The training program of one shape, lowered; arguments as of compile_all."""
   everywhere, data = meshes.replicated(mesh), task.data['train']
   device_loop = device_loop and isinstance(data, Resident)
-  function = train_program(task, mesh, shape=shape, microbatches=microbatches, device_loop=device_loop)
+  place = functools.partial(in_parts, mesh=mesh) if task.shard_optimizer_state else None
+  # traced once, for its sums and in the program
+  step = jax.jit(make_train_step(task, shape=shape, microbatches=microbatches, place_gradients=place,
+                                 unroll=mesh.devices.flat[0].platform == 'cpu'), inline=True)
+  function = train_program(task, mesh, step, device_loop=device_loop)
   feed = batch_spec(data, shape, mesh, chunk_steps if device_loop else None)
-  totals = (abstract_sums(task, mesh, shape, microbatches, state), SCALAR)
+  totals = (abstract_sums(task, mesh, shape, step, state), SCALAR)
   seed, scalar, totals = meshes.abstract((SEED, SCALAR, totals), everywhere)
   placed = jax.tree.map(lambda x: x.sharding, state)
   return jax.jit(function, donate_argnums=0, out_shardings=((placed, everywhere), everywhere)).lower(
@@ -194,7 +196,7 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
   evals = {shape: lower_eval(task, mesh, state, shape) for shape in shapes(evaluation, evaluation.order.num_steps)}
   (_, (totals, _)), *_ = steps[train_shapes[-1]].args_info[0]  # the carry of Programs.train
   return Programs(
-      init=compiled(functools.partial(init_state, task), meshes.abstract(SEED, everywhere), out=placed),
+      init=compiled(lambda seed: initial_state(task)(seed), meshes.abstract(SEED, everywhere), out=placed),
       data_init=compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0,
                          out=placed) if task.init_from_data else None,
       train={shape: lowered.compile() for shape, lowered in steps.items()},
@@ -227,6 +229,5 @@ def imported(task: Task, state):
 def cache_counter():
   """Counts the compilation cache's hits and misses from now on: () -> {'cache_hits': n, 'cache_misses': n}."""
   counts = collections.Counter()
-  listener = lambda name, **_: counts.update([name.rpartition('/')[2]])
-  jax.monitoring.register_event_listener(listener)
+  jax.monitoring.register_event_listener(lambda name, **_: counts.update([name.rpartition('/')[2]]))
   return lambda: {name: counts[name] for name in ('cache_hits', 'cache_misses')}

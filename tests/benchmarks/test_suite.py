@@ -1,8 +1,13 @@
 """The suite of benchmarks: what it keeps, and the table that it makes."""
 import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
 
 from benchmarks import suite
-from benchmarks.report import report
+from benchmarks.report import command, report
 
 LINE = {'benchmark': 'latency', 'ours': 0.002, 'peer': 0.001, 'peer_name': 'x', 'unit': 's/query', 'ratio': 0.5, 'n': 5,
         'spread': [0.1, 0.25], 'machine': 'M', 'date': '2026-11-25', 'command': 'python -m benchmarks.latency',
@@ -27,6 +32,45 @@ def test_a_benchmark_that_fails_is_told_with_its_reason(monkeypatch):
   (line,) = suite.measured('no_such_benchmark', ())
   assert 'No module named benchmarks.no_such_benchmark' in line['not_measured']['all']
   assert f'| `no_such_benchmark` | not measured: all: {line["not_measured"]["all"]} |' in suite.table([line])
+
+
+def test_a_benchmark_that_hangs_is_ended_with_all_that_it_began_and_keeps_what_it_said(monkeypatch, tmp_path):
+  code = (f'import subprocess, sys, time; print({json.dumps(LINE)!r}, flush=True); '
+          "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
+          f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid)); time.sleep(600)")
+  real = suite.ended
+  monkeypatch.setattr(suite, 'ended', lambda argv, seconds: real([sys.executable, '-c', code], seconds))
+  begun = time.monotonic()
+  said, why = suite.measured('latency', (), 3)
+  assert time.monotonic() - begun < 60
+  assert said == LINE and why['not_measured'] == {'the rest': 'had not ended after 0.05 minutes'}
+  assert why['command'] == 'python -m benchmarks.latency' and why['machine']
+  child = int((tmp_path / 'child').read_text())
+  for _ in range(100):
+    if state(child) in (None, 'Z'):  # gone, or gone and not yet asked after by whoever adopted it
+      return
+    time.sleep(0.1)
+  pytest.fail('a process that the benchmark began is still there')
+
+
+def state(process: int) -> str | None:
+  """What Linux calls the state of a process; None: there is none."""
+  try:
+    return Path(f'/proc/{process}/stat').read_text().rpartition(') ')[2][0]
+  except OSError:
+    return None
+
+
+def test_every_command_has_a_script_and_only_flags_of_the_suite():
+  for name, commands in suite.COMMANDS.items():
+    assert (suite.ROOT / 'benchmarks' / f'{name}.py').is_file()
+    for arguments in commands:
+      [argument.format(**dict.fromkeys(suite.PLACES, 'x')) for argument in arguments]
+
+
+def test_folders_of_this_machine_stay_out_of_what_is_kept():
+  typed = command('start_up', ['--flax_dir=/a/b', '--flax_python=/c', '--data_dir=~/x', '--peer_dir=', '--runs=2'])
+  assert typed == 'python -m benchmarks.start_up --flax_dir=... --flax_python=... --data_dir=... --peer_dir= --runs=2'
 
 
 def test_the_table_has_ratio_runs_and_spread():

@@ -224,6 +224,6 @@ def test_a_wrong_row_is_named(line, words, tmp_path):
 
 def test_the_committed_rows_are_those_of_the_issue_and_can_be_read():
   rows = [porting.parsed(row, str(number)) for number, row in porting.read_rows('docs/porting_rows.txt')]
-  names = [(Path(path).parent.parent.name, where.cloud_name) for path, _, wheres in rows for where in wheres]
+  names = [(Path(path).parent.parent.name, where.cloud_name) for path, *_, wheres in rows for where in wheres]
   assert names == [*(('resnet_imagenet', name) for name in ('v5e-16', 'v5e-16', 'v5e-256', 'v5p-128', 'v5p-2048')),
                    ('squad', 'v5e-16')]

@@ -1,4 +1,5 @@
 """The core against toy tasks that use every seam: a later reference must need no edit of it."""
+import collections
 import dataclasses
 import shutil
 import threading
@@ -54,6 +55,26 @@ def test_data_are_touched_only_after_compilation_and_run_start():
   train(task, config, tape=tape)
   assert ('compile', 'stop') in seen and ('init', 'stop') in seen and ('run_start', None) in seen
   assert ('data_init', 'stop') in names(tape)
+
+
+@pytest.mark.parametrize('kind', [Line, Seams, StreamedLine])
+@pytest.mark.parametrize('microbatches', [1, 2])
+def test_a_start_traces_each_part_of_a_task_once_and_starts_from_the_same_bits(kind, microbatches, monkeypatch):
+  counts = collections.Counter()
+  for name in ('init', 'prepare', 'loss'):
+    real = getattr(kind, name)
+    monkeypatch.setattr(kind, name, lambda self, *given, name=name, real=real: (
+        counts.update([name]), real(self, *given))[1])
+  task, devices = kind(ToyConfig()), mesh.make_mesh(jax.devices()[:2])
+  state = programs.abstract_state(task, devices)
+  assert programs.abstract_state(task, devices) == state and counts['init'] == 1
+  programs.lower_train(task, devices, state, shape=programs.shapes(task.data['train'], 1)[0], microbatches=microbatches,
+                       chunk_steps=2, device_loop=False)
+  once = 1 if microbatches == 1 else 2  # accumulation asks for the shapes of a microbatch first
+  assert (counts['prepare'], counts['loss']) == (once, once)
+  compiled = programs.compile_all(task, devices, microbatches=microbatches, chunk_steps=2, device_loop=False)
+  assert counts['init'] == 1
+  assert_same(compiled.init(np.uint32(3)), jax.jit(lambda seed: step.init_state(task, seed))(np.uint32(3)))
 
 
 def test_nothing_is_compiled_after_the_clock_has_started():
