@@ -39,10 +39,9 @@ def script(workdir: Path, *flags_of_pod, flags_of_train=()) -> Path:
 
 
 @pytest.fixture
-def fake(tmp_path):
-  """Starts a batch script among the stand-ins."""
-  folder = tmp_path / 'fake'
-  folder.mkdir()
+def fake(tmp_path, tmp_path_factory):
+  """Starts a batch script among the stand-ins, which are not in the workdir."""
+  folder = tmp_path_factory.mktemp('fake')
   for name, text in STAND_INS.items():
     (folder / name).write_text(f'#!/bin/sh\n{text}\n')
     (folder / name).chmod(0o755)
