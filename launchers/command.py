@@ -19,7 +19,8 @@ from training.watch import LOST as LOST
 STOPPING = 'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint'
 GOES_ON = 'interrupted; the same command resumes from the last checkpoint, if there is one'
 # what may lie where a run or a set of runs begins: what an earlier try or a scheduler left, and what is hidden
-BEFORE_A_RUN = re.compile(r'\..*|checkpoints|pod|profile|tensorboard|lost\+found|record\.json|.*\.(txt|log|out|err)')
+BEFORE_A_RUN = re.compile(r'\..*|checkpoints|pod|profile|run_\d{3,}|tensorboard|lost\+found|record\.json|'
+                          r'.*\.(txt|log|out|err)')
 REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130  # and LOST
 
 

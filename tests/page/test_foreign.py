@@ -1,6 +1,7 @@
 """What tapes that nobody here wrote do to the page: junk is named, what a review refuses is marked, others show."""
 import json
 import os
+import shutil
 import signal
 import threading
 import urllib.request
@@ -167,13 +168,18 @@ def test_what_a_review_refuses_is_marked(tmp_path):
   wrong = evaluated(sound, {'num_evaluated': 100, 'samples': 7})
   write(tmp_path / 'sound', sound)
   write(tmp_path / 'wrong', wrong)
-  write_set(tmp_path / 'set', sound, wrong)
+  shutil.copytree(SET, tmp_path / 'set')
+  wrong_in_set = evaluated(tapes.read(SET / 'run_001'), {'num_evaluated': 100, 'samples': 7})
+  shutil.rmtree(tmp_path / 'set' / 'run_001')
+  write(tmp_path / 'set' / 'run_001', wrong_in_set)
+  shutil.copytree(SET, tmp_path / 'sound_set')
   collection = collect.Collection(tmp_path)
   collection.refresh()
-  found = audit.findings(wrong)
-  line = f'{found[0]}, and {len(found) - 1} more'
-  assert len(found) > 1 and found[0].startswith('line ') and 'refused' not in collection.rows['sound']
-  assert collection.rows['wrong']['refused'] == line and collection.rows['set']['refused'] == f'run_001: {line}'
+  for name, run, prefix in (('wrong', wrong, ''), ('set', wrong_in_set, 'run_001: ')):
+    found = audit.findings(run)
+    assert len(found) > 1 and found[0].startswith('line ')
+    assert collection.rows[name]['refused'] == f'{prefix}{found[0]}, and {len(found) - 1} more'
+  assert 'refused' not in collection.rows['sound'] and 'refused' not in collection.rows['sound_set']
 
 
 def test_a_run_that_was_taken_from_its_set_is_marked(tmp_path):
