@@ -5,9 +5,10 @@ from pathlib import Path
 
 from scoring import audit, audit_set
 from scoring.page import entries
-from scoring.page.follow import Follower
+from scoring.page.follow import Follower, read_ahead
 from scoring.problem import Problem
 
+MANY = 500  # tapes that are worth other processes, which take half a second to begin
 INNER = ('checkpoints', 'profile', 'tensorboard', 'dawnbench', 'inference')  # folders of a run in which no run is
 
 
@@ -32,6 +33,11 @@ def find(root: Path) -> list[tuple[Path, str]]:
   return found
 
 
+def _tapes(folder: Path, kind: str) -> list[Path]:
+  """The tapes of an entry, as far as names tell."""
+  return [folder / 'tape.jsonl'] if kind == 'run' else list(folder.glob('run_*/tape.jsonl'))
+
+
 def name_of(folder: Path) -> str:
   """The name of an entry: that of its folder, or of the submission whose `runs` it is (`scoring.packages`)."""
   folder = folder.resolve()
@@ -49,10 +55,13 @@ class Collection:
     self.root = Path(root)
     self.rows, self.details, self.problems, self.changed = {}, {}, {}, {}
     self._followers, self._seen, self._found, self._version, self._next_walk = {}, {}, [], 0, 0.0
+    self._ahead = iter(())  # Followers that other processes are making, in the order of `_found`
     if not self.root.is_dir():
       raise Problem(f'{self.root}: is not a folder; name the folder of a run, of a set of runs, or of many of both')
 
   def follower(self, path: Path) -> Follower:
+    while path not in self._followers and (other := next(self._ahead, None)):
+      self._followers[other.path] = other
     return self._followers.setdefault(path, Follower(path))
 
   def empty(self) -> list[Path]:
@@ -70,6 +79,9 @@ class Collection:
     began = time.monotonic()
     if began >= self._next_walk:  # a walk over thousands of folders is not made every second
       self._found = find(self.root)
+      new = [path for folder, kind in self._found for path in _tapes(folder, kind) if path not in self._followers]
+      if len(new) >= MANY:
+        self._ahead = read_ahead(new)
       self._next_walk = time.monotonic() + 5 * (time.monotonic() - began)
     changed, present = set(), set()
     for folder, kind in self._found:
@@ -81,6 +93,7 @@ class Collection:
         inner = f'{id_}/{path.parent.relative_to(folder).as_posix()}'
         present.add(inner)
         changed |= self._read(inner, _stat(path), lambda: entries.inference(inner, name, path))
+    self._followers |= {other.path: other for other in self._ahead}
     for id_ in set(self._seen) - present:
       changed.add(id_)
       for where in (self.rows, self.details, self.problems, self._seen):

@@ -1,5 +1,10 @@
-"""A tape read as it grows."""
+"""A tape read as it grows, or thousands of tapes at once."""
+import concurrent.futures
+import contextlib
+import multiprocessing
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 from scoring import audit
@@ -62,3 +67,19 @@ class Follower:
       why = error if isinstance(error, Problem) else f'{type(error).__name__}: {error!s:.200}'
       raise Problem(f'{self.path}: cannot be shown ({why}); restore it from its original, or, if it was written by '
                     'another version, let that one show it') from None
+
+
+def followed(path: Path) -> Follower:
+  """A Follower that has read its tape; what is wrong with that is said when it is asked again."""
+  follower = Follower(path)
+  with contextlib.suppress(Problem):
+    follower.read()
+  return follower
+
+
+def read_ahead(paths: list[Path]) -> Iterator[Follower]:
+  """`followed` of each in turn, by as many processes as there are cores."""
+  with concurrent.futures.ProcessPoolExecutor(  # spawned: a server that forks has threads
+      mp_context=multiprocessing.get_context('spawn'), initializer=signal.signal,
+      initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
+    yield from pool.map(followed, paths, chunksize=64)

@@ -11,7 +11,7 @@ import pytest
 
 from scoring import audit, review
 from scoring import tape as tapes
-from scoring.page import collect, runs, site, watch
+from scoring.page import collect, follow, runs, site, watch
 from tests.changing import GONE, changed
 from tests.scoring.test_audit_restarts import restarted
 from tests.scoring.test_page import INFERENCE
@@ -180,6 +180,22 @@ def test_what_a_review_refuses_is_marked(tmp_path):
     assert len(found) > 1 and found[0].startswith('line ')
     assert collection.rows[name]['refused'] == f'{prefix}{found[0]}, and {len(found) - 1} more'
   assert 'refused' not in collection.rows['sound'] and 'refused' not in collection.rows['sound_set']
+
+
+def test_tapes_read_by_other_processes_are_the_same_entries(tmp_path, monkeypatch):
+  shutil.copytree(RESULTS, tmp_path / 'results')
+  (tmp_path / 'broken').mkdir()
+  (tmp_path / 'broken' / 'tape.jsonl').write_text('no tape\n')
+  alone, shared = collect.Collection(tmp_path), collect.Collection(tmp_path)
+  alone.refresh()
+  monkeypatch.setattr(collect, 'MANY', 2)
+  read = follow.Follower.read
+  monkeypatch.setattr(follow.Follower, 'read', lambda self: here.append(self._seen is None) or read(self))
+  here = []
+  shared.refresh()
+  assert here.count(True) == 1 < here.count(False), 'this process read the broken one alone'
+  assert (shared.rows, shared.details, shared.problems) == (alone.rows, alone.details, alone.problems)
+  assert len(shared.rows) > 3 and list(shared.problems) == ['broken']
 
 
 def test_a_run_that_was_taken_from_its_set_is_marked(tmp_path):
