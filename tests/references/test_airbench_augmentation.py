@@ -22,6 +22,13 @@ FILES = (airbench94, airbench94_muon, fastest)
 
 
 @functools.cache
+def program(config):
+  """What training does to a batch, compiled once for all epochs and seeds."""
+  task = config.make_task('')
+  return jax.jit(lambda batch, seed: task.prepare(batch, record_keys(seed, batch), 32)['image'])
+
+
+@functools.cache
 def prepared(config, epoch: int, seed: int = 0, grey: bool = False):
   """What training sees of images that tell where each pixel was: float32 [N, 32, 32, 3], normalised.
 
@@ -31,9 +38,7 @@ def prepared(config, epoch: int, seed: int = 0, grey: bool = False):
   image[..., 0], image[..., 1] = (50, 200) if grey else (8 * np.arange(32)[:, None], 8 * np.arange(32))
   batch = {'image': np.broadcast_to(image, (NUMBER, 32, 32, 3)), 'index': np.arange(NUMBER, dtype=np.int32),
            'epoch': np.full(NUMBER, epoch, np.int32)}
-  task = config.make_task('')
-  out = jax.jit(lambda batch: task.prepare(batch, record_keys(np.uint32(seed), batch), 32)['image'])(batch)
-  return np.asarray(out)
+  return np.asarray(program(config)(batch, np.uint32(seed)))
 
 
 def moves(config, epoch: int, seed: int = 0):

@@ -181,7 +181,7 @@ def test_an_evaluation_does_not_depend_on_its_batch_size(views):
   rows = {'image': random.integers(0, 256, (61, 32, 32, 3)).astype(np.uint8), 'label': random.integers(0, 10, 61)}
   task = dataclasses.replace(SMALL, test_time_augmentation=views).make_task('')
   state = start(task)
-  whitened = task.init_from_data({'params': state.params, **state.model_state}, rows)
+  whitened = jax.jit(task.init_from_data)({'params': state.params, **state.model_state}, rows)
   evaluate, found = jax.jit(task.evaluate), []
   for size in (61, 8):
     padded = -(-61 // size) * size
@@ -205,6 +205,8 @@ def test_uncertain_looks_again_at_the_least_certain_quarter_only():
 
 # -- real images
 
+NO_TTA = 'references/cifar/configs/no_tta.py'
+
 @pytest.fixture(scope='module')
 def prepared(data_dir, tmp_path_factory):
   folder = tmp_path_factory.mktemp('cifar10')
@@ -222,23 +224,34 @@ def arguments(prepared):
           *(f'--config.{name}={value}' for name, value in fields.items())]
 
 
-def test_a_run_on_real_images_that_is_stopped_and_resumed_ends_with_the_same_bits(prepared, tmp_path):
-  config = 'references/cifar/configs/no_tta.py'
-  whole = running.train(tmp_path / 'whole', *arguments(prepared), config=config)
-  assert whole.returncode == 3, whole.stderr
-  for number, stop in ((signal.SIGTERM, 75), (signal.SIGKILL, -9)):
-    workdir = tmp_path / f'stopped{stop}'
-    process = running.start('train', f'--config={config}', f'--workdir={workdir}', *arguments(prepared))
-    running.wait_for(workdir / 'tape.jsonl', '"step": 5', process)
-    assert running.kill(process, number).returncode == stop
-    resumed = running.train(workdir, *arguments(prepared), config=config)
-    assert resumed.returncode == 3, resumed.stderr
-    made, expected = (running.read_json(w / 'record.json') for w in (workdir, tmp_path / 'whole'))
-    assert made['restarts'] == 1
-    for key in ('parameters_sha256', 'metric', 'num_evaluated', 'final_step'):
-      assert made[key] == expected[key]
-  events = tapes.read(tmp_path / 'whole')
-  assert running.read_json(tmp_path / 'whole' / 'record.json')['metric'] > 0.15  # it learns: chance is 0.1
+@pytest.fixture(scope='module')
+def whole(prepared, tmp_path_factory):
+  """The workdir of a run that nothing stopped."""
+  workdir = tmp_path_factory.mktemp('whole') / 'run'
+  done = running.train(workdir, *arguments(prepared), config=NO_TTA)
+  assert done.returncode == 3, done.stderr
+  return workdir
+
+
+@pytest.mark.parametrize('number, stop', [(signal.SIGKILL, -9),
+                                          pytest.param(signal.SIGTERM, 75, marks=pytest.mark.slow)])
+def test_a_run_on_real_images_that_is_stopped_and_resumed_ends_with_the_same_bits(
+    number, stop, prepared, whole, tmp_path):
+  workdir = tmp_path / 'run'
+  process = running.start('train', f'--config={NO_TTA}', f'--workdir={workdir}', *arguments(prepared))
+  running.wait_for(workdir / 'tape.jsonl', '"step": 5', process)
+  assert running.kill(process, number).returncode == stop
+  resumed = running.train(workdir, *arguments(prepared), config=NO_TTA)
+  assert resumed.returncode == 3, resumed.stderr
+  made, expected = (running.read_json(w / 'record.json') for w in (workdir, whole))
+  assert made['restarts'] == 1
+  for key in ('parameters_sha256', 'metric', 'num_evaluated', 'final_step'):
+    assert made[key] == expected[key]
+
+
+def test_a_run_on_real_images_learns_and_its_tape_says_what_it_saw(prepared, whole):
+  events = tapes.read(whole)
+  assert running.read_json(whole / 'record.json')['metric'] > 0.15  # it learns: chance is 0.1
   assert events[0]['tricks'] == {'progressive_resizing': '24 to 32'}
   assert {e['fingerprint'] for e in events if 'fingerprint' in e} == {data.fingerprint(prepared)}
   with pytest.raises(Problem, match='does not reach CIFAR10'):
@@ -247,6 +260,6 @@ def test_a_run_on_real_images_that_is_stopped_and_resumed_ends_with_the_same_bit
 
 def test_without_the_data_training_says_what_to_type(tmp_path):
   done = running.train(tmp_path / 'run', f'--data_dir={tmp_path}/none', '--config.widths=(4,4,4)',
-                       config='references/cifar/configs/no_tta.py')
+                       config=NO_TTA)
   assert done.returncode == 1
   assert f'python -m launchers.prepare --dataset=cifar10 --data_dir={tmp_path}/none' in running.one_line(done.stderr)

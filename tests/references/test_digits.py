@@ -126,10 +126,10 @@ def test_the_learning_rate_rises_and_falls_as_the_log_says():
 def test_smoothed_cross_entropy_and_accuracy_of_known_logits():
   task = get_config().make_task('')
   batch = {'label': jnp.array([1, 0]), 'mask': jnp.array([True, True]), 'image': jnp.zeros((2, 8, 8, 1))}
-  variables = dict(step.init_state(task, np.uint32(0)).model_state)
-  params = step.init_state(task, np.uint32(0)).params
+  state = jax.jit(lambda: step.init_state(task, np.uint32(0)))()
+  variables, params = dict(state.model_state), state.params
   params = {**params, 'Dense_0': {'kernel': params['Dense_0']['kernel'] * 0}}
-  loss, (_, sums) = task.loss(params, variables, batch, jax.random.key(0))
+  loss, (_, sums) = jax.jit(task.loss)(params, variables, batch, jax.random.key(0))
   assert float(loss) == pytest.approx(np.log(10), rel=1e-6)
   assert [float(x) for x in sums['train_accuracy']] == [1.0, 2.0]  # all logits equal: class 0 is chosen
 
@@ -137,7 +137,7 @@ def test_smoothed_cross_entropy_and_accuracy_of_known_logits():
 def test_bfloat16_computes_in_half_precision_and_keeps_parameters_and_loss_whole():
   config = dataclasses.replace(get_config(), compute_dtype='bfloat16')
   task = config.make_task('')
-  state = step.init_state(task, np.uint32(0))
+  state = jax.jit(lambda: step.init_state(task, np.uint32(0)))()
   assert {x.dtype for x in jax.tree.leaves(state.params)} == {jnp.dtype('float32')}
   rows = digits.load()['train']
   batch = {'image': rows['image'][:128], 'label': rows['label'][:128], 'index': np.arange(128, dtype=np.int32),
@@ -156,7 +156,8 @@ def test_the_network_agrees_with_the_golden_arrays_that_torch_wrote():
     params, state, images, labels = unpack(golden)
     task = get_config().make_task('')
     batch = {'image': images, 'label': labels, 'mask': np.ones(len(labels), bool)}
-    (loss, (updates, _)), grads = jax.value_and_grad(task.loss, has_aux=True)(params, state, batch, jax.random.key(0))
+    (loss, (updates, _)), grads = jax.jit(jax.value_and_grad(task.loss, has_aux=True))(
+        params, state, batch, jax.random.key(0))
     assert float(loss) == pytest.approx(float(golden['loss']), rel=1e-5)
     np.testing.assert_allclose(grads['ConvGroup_0']['Conv_0']['kernel'], golden['first_kernel_gradient'], rtol=1e-3,
                                atol=1e-6)

@@ -1,6 +1,7 @@
 """What each reference answers is what its training evaluates: the same numbers, sample by sample."""
+import functools
+
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ SMOKE = dict(dataset='synthetic', num_train_examples=64, num_eval_examples=40, n
              width=8, image_sizes=(32,), eval_resize=32, eval_image_size=32, eval_batch_size=16)
 
 
+@jax.jit
 def shaken(variables, seed=0):
   """Variables of which nothing is as it was initialised: statistics and scales of a network that has learned."""
   keys = iter(jax.random.split(jax.random.key(seed), 1000))
@@ -59,7 +61,7 @@ def tasks():
 @pytest.mark.parametrize('config', [pytest.param(config, id=name) for name, config in tasks()])
 def test_answers_are_those_of_the_evaluation(config):
   made = config.make_task('')
-  variables = shaken(made.init(jax.random.key(1)))
+  variables = shaken(jax.jit(made.init)(jax.random.key(1)))
   served = made.serve(variables, fold=False)
   found = answers(served, config.eval_batch_size)
   metrics, counted = served.measure(found)
@@ -77,7 +79,7 @@ def test_answers_are_those_of_the_evaluation(config):
     cifar10.Config(network='resnet18', compute_dtype='float32')], ids=lambda config: config.make_task('').model_name)
 def test_folded_logits_are_those_of_the_normalised_network(config):
   made = config.make_task('')
-  variables = shaken({k: x for k, x in made.init(jax.random.key(1)).items() if k != 'lookahead'})
+  variables = shaken({k: x for k, x in jax.jit(made.init)(jax.random.key(1)).items() if k != 'lookahead'})
   served = made.serve(variables, fold=True)
   leaves, before = jax.tree.leaves(served.weights), jax.tree.leaves(variables)
   assert served.folded and len(leaves) < len(before)
@@ -85,8 +87,8 @@ def test_folded_logits_are_those_of_the_normalised_network(config):
   images = np.random.default_rng(0).integers(0, 17 if dims[-1] == 1 else 256, (6, *dims), dtype)
   network = made.network.clone(folded=True)
   with jax.default_matmul_precision('highest'):
-    ours = made.logits(served.weights, jnp.asarray(images), network)
-    theirs = made.logits(variables, jnp.asarray(images))
+    ours = jax.jit(functools.partial(made.logits, network=network))(served.weights, images)
+    theirs = jax.jit(made.logits)(variables, images)
   np.testing.assert_allclose(ours, theirs, atol=2e-4 * float(np.abs(theirs).max()))
 
 
