@@ -1,4 +1,5 @@
 """What every command shares: flags in, one line out when something is wrong, an exit status that means something."""
+import dataclasses
 import fcntl
 import inspect
 import os
@@ -19,8 +20,9 @@ from training.watch import LOST as LOST
 STOPPING = 'stopping after this step, and saving; Ctrl-C again: at once, back to the last checkpoint'
 GOES_ON = 'interrupted; the same command resumes from the last checkpoint, if there is one'
 # what may lie where a run or a set of runs begins: what an earlier try or a scheduler left, and what is hidden
-BEFORE_A_RUN = re.compile(r'\..*|checkpoints|pod|profile|run_\d{3,}|tensorboard|lost\+found|record\.json|'
-                          r'.*\.(txt|log|out|err)')
+BEFORE_A_RUN = re.compile(r'\..*|checkpoints|pod|page|profile|run_\d{3,}|tensorboard|lost\+found|summary\.json|'
+                          r'core(\.\d+)?|.*\.(txt|log|out|err|part|py|sh|sbatch|ya?ml|[eo]\d+)')
+BEGUN = ('tape.jsonl', 'ledger.jsonl', 'record.json')  # of these one shows that a run or a set has begun there
 REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130  # and LOST
 
 
@@ -73,11 +75,11 @@ def fields_help(kind: type[configs.Config]) -> dict[str, str]:
   """What the docstrings of a config's class, and of those above it, say of each field under `Attributes:`."""
   found = {}
   for one in reversed(kind.__mro__):
-    attributes = inspect.cleandoc(one.__doc__ or '').partition('Attributes:\n')[2]
+    attributes = re.split(r'\n(?=\S)', inspect.cleandoc(one.__doc__ or '').partition('Attributes:\n')[2])[0]
     for names, text in re.findall(r'^  (\w+(?:, \w+)*): (.+(?:\n    .+)*)', attributes, re.MULTILINE):
       text = ' '.join(text.split())
       found |= dict.fromkeys(names.split(', '), f'{names}: {text}' if ',' in names else text)
-  return found
+  return {field.name: found[field.name] for field in dataclasses.fields(kind) if field.name in found}
 
 
 def parse_config(argv: list[str]) -> configs.Config:
@@ -132,15 +134,19 @@ def lock(workdir: Path) -> IO[str]:
     raise Problem(f'--workdir={workdir}: cannot write there ({error.strerror}); name another') from None
 
 
-def refuse_foreign(folder: Path):
-  """Raises Problem where a folder in which no run has begun holds what none leaves: it is not ours to write into."""
-  if any((folder / name).exists() and (folder / name).stat().st_size for name in ('tape.jsonl', 'ledger.jsonl')):
-    return
+def refuse_foreign(folder: Path, *within: str):
+  """Raises Problem where a folder in which no run has begun holds what none leaves: it is not ours to write into.
+
+  within: paths that flags name, which may lie in it.
+  """
   try:
     names = sorted(path.name for path in folder.iterdir())
   except OSError:
     return  # it is not there yet, or not ours to read: writing will say so
-  ours = ('tape.jsonl', *(('dawnbench', 'inference') if 'record.json' in names else ()))  # of a run whose tape was lost
+  if set(BEGUN) & set(names):
+    return
+  named = [Path(path).expanduser().absolute() for path in within if path]
+  ours = [name for name in names if any(path.is_relative_to(folder.absolute() / name) for path in named)]
   if foreign := [name for name in names if name not in ours and not BEFORE_A_RUN.fullmatch(name)]:
     raise Problem(f'--workdir={folder}: holds {foreign[0]}' + (f' and {len(foreign) - 1} more' if foreign[1:] else '') +
                   ', which no run has made; name a folder that is new, or empty')

@@ -58,7 +58,9 @@ def check(flags_of_train: list[str]) -> str | None:
   for name in ('config', 'workdir'):
     if not given.get(name):
       return f'--{name}=... is missing after --; what follows -- are the flags of launchers.train'
-  command.refuse_foreign(Path(given['workdir']).expanduser())
+  if FLAGS.cluster in ('local', 'slurm'):  # others have disks of their own
+    command.refuse_foreign(Path(given['workdir']).expanduser(), *(given.get(f'{name}_dir', '') for name in (
+        'checkpoint', 'compilation_cache', 'data')))
   for name in ('dry_run', 'cluster'):
     if name in given:
       return f'--{name} is a flag of launchers.pod: write it before --'

@@ -32,10 +32,15 @@ def report(config, path: str, rows_a_chip: int, where: Topology, cache: Cache) -
   return made
 
 
-def step_seconds(made: dict) -> float:
-  """Of the slowest shape of a step, by ASSUMPTIONS."""
-  each = [program['terms_seconds'] for program in made['programs']]
-  return max(max(terms['compute'], terms['hbm']) + terms['ici'] + terms['dcn'] for terms in each)
+def step_seconds(program: dict) -> float:
+  """Of one shape of a step, by ASSUMPTIONS."""
+  terms = program['terms_seconds']
+  return max(terms['compute'], terms['hbm']) + terms['ici'] + terms['dcn']
+
+
+def slowest(made: dict) -> dict:
+  """The program of a report whose step takes longest."""
+  return max(made['programs'], key=step_seconds)
 
 
 def rows(reports: list[dict]) -> list[tuple[str, ...]]:
@@ -45,12 +50,11 @@ def rows(reports: list[dict]) -> list[tuple[str, ...]]:
     kind = one['config'], one['model'], one['chip']['name'], one['batch_size'] // one['devices']
     smallest[kind] = min(smallest.get(kind, one), one, key=lambda report: report['devices'])
   for one in reports:
-    rows_a_chip, seconds = one['batch_size'] // one['devices'], step_seconds(one)
-    ideal = step_seconds(smallest[one['config'], one['model'], one['chip']['name'], rows_a_chip])
-    slowest = max(one['programs'], key=lambda program: sum(program['terms_seconds'].values()))
-    terms = slowest['terms_seconds']
+    rows_a_chip, program = one['batch_size'] // one['devices'], slowest(one)
+    terms, seconds = program['terms_seconds'], step_seconds(program)
+    ideal = step_seconds(slowest(smallest[one['config'], one['model'], one['chip']['name'], rows_a_chip]))
     made.append((one['model'], f'{one["cloud_name"]} ({one["topology"].partition(":")[2]})', str(one['devices']),
-                 f'{one["batch_size"]} ({rows_a_chip})', f'{slowest["needed_bytes"] / compile_report.GIB:.2f} GiB',
+                 f'{one["batch_size"]} ({rows_a_chip})', f'{program["needed_bytes"] / compile_report.GIB:.2f} GiB',
                  *map(compile_report.duration, (terms['compute'], terms['hbm'], terms['ici'] + terms['dcn'], seconds)),
                  f'{one["batch_size"] / seconds:,.0f}', f'{100 * ideal / seconds:.1f} %'))
   return made

@@ -127,11 +127,11 @@ def _ledger(entries: list, runs: dict) -> Iterator[str]:
   for name in names:
     if name not in runs:
       yield f'{name}: is missing: the ledger says that it was begun'
-  failed = {e['run'] for e in entries if e['event'] == 'end' and e['exit_status'] not in EXITS}
+  well = {run for run, last in {e['run']: e for e in entries}.items() if last.get('exit_status') in EXITS}
   for name, run in runs.items():
     if name not in names:
       yield f'{name}: was never begun by the ledger'
-    if run == [] and name not in failed:
+    if run == [] and name in well:
       yield f'{name}/tape.jsonl: is empty, and the ledger says that the run ended well'
     if run and int(name[4:]) >= (asked := asked_for(run.first)):
       yield f'{name}/tape.jsonl: its command line asked for {counted(asked, "run")}, and so not for this one'
@@ -207,7 +207,7 @@ def _against_ledger(name: str, run: Told, entries: list) -> Iterator[str]:
       if config.get(field) != own.get(field):
         yield f'{field} is {own.get(field)!r} in its config, in the ledger {config.get(field)!r}'
   yield from _processes(run, entries)
-  for entry in [e for e in entries if e['event'] == 'end'][-1:]:
+  for entry in [e for e in entries[-1:] if e['event'] == 'end']:
     is_so = EXITS[0 if run.reached else 3] if run.status == 'complete' else 'not complete'
     if (says := EXITS.get(entry['exit_status'], 'not complete')) != is_so:
       yield f'is {is_so}; the ledger says exit status {entry["exit_status"]}, which is {says}'

@@ -68,8 +68,9 @@ def doubtful(described: dict) -> bool:
 def describe(values, confidence: float = 0.95, most: float = math.inf) -> dict:
   """Sample statistics, None where values are too few; `interval` is the mean's by Student's t, for normal values.
 
-  Of skewed ones it holds the mean less often than it promises (`doubtful`). Where it leaves 0 to `most`, between which
-  means can lie, it is cut there, and holds the mean as often as before; `cut` names that end, a sign of too few values.
+  Of skewed ones it holds the mean less often than it promises (`doubtful`). Where it leaves 0 to `most`, and no value
+  does, it is cut there, and holds the mean as often as before, since that lies between them too; `cut` names that end,
+  a sign of too few values.
   For 25 to 1,000 values there is a `bootstrap_interval` as well.
   """
   values, interval, sd, cut = list(values), None, None, []
@@ -78,7 +79,8 @@ def describe(values, confidence: float = 0.95, most: float = math.inf) -> dict:
     sd = standard.stdev(values)
     half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * sd / math.sqrt(len(values))
     free = [standard.fmean(values) - half, standard.fmean(values) + half]
-    interval = [max(free[0], min(0.0, *values)), min(free[1], max(most, *values))]
+    interval = [max(free[0], 0.0) if min(values) >= 0 else free[0],
+                min(free[1], most) if max(values) <= most else free[1]]
     cut = [name for name, end, kept in zip(('low', 'high'), free, interval) if end != kept]
   resampled = bootstrap_interval(values, confidence)
   return {'n': len(values), 'mean': standard.fmean(values) if values else None, 'sd': sd,

@@ -17,7 +17,7 @@ PARTS = {
     'pods': (350, ('pod.py', 'roll_call.py', 'watch.py')),
     'inference': (698, ('scenarios.py', 'loadgen_log.py', 'accuracy_log.py', 'inference_package.py', 'inference.py',
                         'dawnbench_inference.py')),
-    'evidence': (508, ('statistics.py', 'two_samples.py', 'comparison.py', 'claims.py', 'convergence.py')),
+    'evidence': (509, ('statistics.py', 'two_samples.py', 'comparison.py', 'claims.py', 'convergence.py')),
     'review': (1304, ('audit.py', 'audit_files.py', 'audit_header.py', 'audit_set.py', 'mlperf_package.py',
                      'packages.py', 'published.py', 'review.py')),
 }
@@ -47,7 +47,7 @@ def test_the_core_can_be_read_in_an_evening():
     assert sum(lines.pop(name) for name in names) <= limit, part
   # 1,500 for everything that a CIFAR-10 run needs; LARS, LAMB, sharded optimizer states and damaged checkpoints on top.
   assert sum(lines.values()) <= 1665
-  assert sum(map(code_lines, page)) <= 632
+  assert sum(map(code_lines, page)) <= 636
   scripts = [line for p in (ROOT / 'scoring' / 'page').glob('*.js') for line in p.read_text().splitlines()]
   assert len(scripts) <= 897 and max(map(len, scripts)) <= 120
 

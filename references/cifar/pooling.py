@@ -1,6 +1,6 @@
 """Maxima over 2 x 2 windows, NHWC; odd rows and columns are cut off, and of equal values the first has the gradient.
 
-So torch has it. What the gradient needs is a byte a window: which of its corners has the maximum.
+So torch has it, but for NaN. What the gradient needs is a byte a window: which of its corners has the maximum.
 benchmarks/convolution.py prints what that gains over flax's pooling and its gradient.
 """
 import jax

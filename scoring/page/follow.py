@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,14 +73,20 @@ class Follower:
 def followed(path: Path) -> Follower:
   """A Follower that has read its tape; what is wrong with that is said when it is asked again."""
   follower = Follower(path)
-  with contextlib.suppress(Problem):
+  with contextlib.suppress(*audit.BROKEN):
     follower.read()
   return follower
 
 
+def _begin():
+  """A worker leaves interrupts to the process that began it, and ends with it, however that ended."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  threading.Thread(target=lambda: (multiprocessing.parent_process().join(), os._exit(1)), daemon=True).start()
+
+
 def read_ahead(paths: list[Path]) -> Iterator[Follower]:
-  """`followed` of each in turn, by as many processes as there are cores."""
-  with concurrent.futures.ProcessPoolExecutor(  # spawned: a server that forks has threads
-      mp_context=multiprocessing.get_context('spawn'), initializer=signal.signal,
-      initargs=(signal.SIGINT, signal.SIG_IGN)) as pool:
-    yield from pool.map(followed, paths, chunksize=64)
+  """`followed` of each in turn, by as many processes as there are cores; it ends early where these cannot be had."""
+  with contextlib.suppress(concurrent.futures.BrokenExecutor, OSError, NotImplementedError):
+    with concurrent.futures.ProcessPoolExecutor(  # spawned: a server that forks has threads
+        mp_context=multiprocessing.get_context('spawn'), initializer=_begin) as pool:
+      yield from pool.map(followed, paths, chunksize=64)

@@ -77,8 +77,8 @@ function explain() {
   const clock = clockNow(), text = [], what = state.board === 'time' ? 'time' : 'cost';
   if (isTraining(state.board)) {
     text.push(`${clock.label} clock: ${clock.what}. A set of runs counts its expected ${what} until a success, failed `
-      + `and missing runs included. Ranked are sets of ${RANKED_FROM} runs or more that have ended, and in which `
-      + 'launchers.score --check finds no fault.');
+      + `and missing runs included. Ranked are sets of ${RANKED_FROM} runs or more that have ended, in whose tapes and `
+      + 'ledger no fault is found.');
   } else if (state.board === 'latency') {
     text.push('Mean milliseconds for one item, one at a time; what is inside differs between entries of history.');
   }

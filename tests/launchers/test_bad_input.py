@@ -191,6 +191,21 @@ def test_a_run_whose_tape_was_lost_is_none_of_others(tmp_path):
     command.refuse_foreign(tmp_path)
 
 
+def test_what_a_run_or_its_scheduler_leaves_before_the_first_line_is_none_of_others(tmp_path):
+  left = ['tape.jsonl', 'ckpt'], ['run_000', 'summary.json'], ['job.o123', 'core.77', 'a.sbatch']
+  for number, names in enumerate(left):
+    folder = tmp_path / str(number)
+    for name in names:
+      (folder / name).mkdir(parents=True)
+    command.refuse_foreign(folder)
+  for name in ('ckpt', 'data'):
+    (tmp_path / 'new' / name).mkdir(parents=True)
+  named = tmp_path / 'new' / 'ckpt' / 'mine', tmp_path / 'new' / 'data'
+  command.refuse_foreign(tmp_path / 'new', '', *map(str, named))
+  with pytest.raises(Problem, match='holds data, which no run has made'):
+    command.refuse_foreign(tmp_path / 'new', str(named[0]), 'gs://bucket/new/data')
+
+
 def test_a_run_begins_beside_logs_hidden_files_and_what_a_pod_left(tmp_path):
   for name in ('pod', '.cache', 'lost+found'):
     (tmp_path / name).mkdir()

@@ -46,6 +46,12 @@ def test_what_would_run_is_what_it_was(name):
   assert text == (GOLDEN / f'{name}.txt').read_text()
 
 
+def test_a_folder_of_this_machine_is_none_of_a_clusters(tmp_path):
+  (tmp_path / 'train').mkdir()
+  flags, _, more = PLANS['gke_tpu']
+  assert f'--workdir={tmp_path}' in dry_run((*flags, f'--gke_mount={tmp_path.parent}'), tmp_path, more)
+
+
 # -- GKE
 
 def jobset(flags=PLANS['gke_multislice'][0]) -> dict:

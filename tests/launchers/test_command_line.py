@@ -42,6 +42,22 @@ def test_help_explains_each_field_of_each_config(path, capsys):
   assert min(map(len, told.values())) > 9, told
 
 
+def test_help_of_fields_ends_with_their_section():
+  @dataclasses.dataclass(frozen=True)
+  class Config(configs.Config):
+    """Trains.
+
+    Attributes:
+      seed: of all draws.
+      other: no field.
+
+    Raises:
+      Problem: at once.
+    """
+  told = commands.fields_help(Config)
+  assert told['seed'] == 'of all draws.' and set(told) == {field.name for field in dataclasses.fields(Config)}
+
+
 def test_help_of_a_config_is_that_of_its_docstring():
   done = subprocess.run([sys.executable, '-m', 'launchers.train', f'--config={DIGITS}', '--help'], cwd=tapes.ROOT,
                         capture_output=True, text=True, check=True).stdout

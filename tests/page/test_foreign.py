@@ -1,9 +1,14 @@
 """What tapes that nobody here wrote do to the page: junk is named, what a review refuses is marked, others show."""
+import functools
 import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
+import time
+import types
 import urllib.request
 from pathlib import Path
 
@@ -196,6 +201,36 @@ def test_tapes_read_by_other_processes_are_the_same_entries(tmp_path, monkeypatc
   assert here.count(True) == 1 < here.count(False), 'this process read the broken one alone'
   assert (shared.rows, shared.details, shared.problems) == (alone.rows, alone.details, alone.problems)
   assert len(shared.rows) > 3 and list(shared.problems) == ['broken']
+
+
+@pytest.mark.parametrize('name, value', [('_begin', functools.partial(os._exit, 1)), ('multiprocessing', None)])
+def test_where_other_processes_cannot_be_had_this_one_reads(name, value, tmp_path, monkeypatch):
+  shutil.copytree(SET, tmp_path / 'set')
+  if value is None:
+    value = types.SimpleNamespace(get_context=lambda _: (_ for _ in ()).throw(OSError(28, 'no space')))
+  monkeypatch.setattr(follow, name, value)
+  monkeypatch.setattr(collect, 'MANY', 2)
+  collection = collect.Collection(tmp_path)
+  collection.refresh()
+  assert list(collection.rows) == ['set'] and not collection.problems
+
+
+def test_processes_that_read_end_with_the_one_that_began_them(tmp_path):
+  script = tmp_path / 'script.py'
+  script.write_text('import time\nfrom scoring.page import follow\nif __name__ == "__main__":\n'
+                    f'  tapes = follow.read_ahead([follow.Path({str(ALONE)!r}) / "tape.jsonl"] * 200)\n'
+                    '  next(tapes)\n  print("reading", flush=True)\n  time.sleep(60)\n')
+  process = subprocess.Popen([sys.executable, script], cwd=tapes.ROOT, stdout=subprocess.PIPE, text=True,
+                             env={**os.environ, 'PYTHONPATH': str(tapes.ROOT)})
+  assert process.stdout.readline() == 'reading\n'
+  workers = [int(pid) for path in Path(f'/proc/{process.pid}/task').glob('*/children')
+             for pid in path.read_text().split()]
+  process.terminate()
+  process.communicate(timeout=20)
+  end = time.monotonic() + 20
+  while time.monotonic() < end and any(Path(f'/proc/{pid}').exists() for pid in workers):
+    time.sleep(0.05)
+  assert workers and not any(Path(f'/proc/{pid}').exists() for pid in workers)
 
 
 def test_a_run_that_was_taken_from_its_set_is_marked(tmp_path):

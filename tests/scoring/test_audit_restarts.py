@@ -1,7 +1,9 @@
 """A restart goes on from where the tape had come, and a run ends where its schedule does."""
 import pytest
 
-from scoring import audit
+from scoring import audit, audit_set, clocks, ledger
+from scoring import tape as tapes
+from tests import made_sets
 from tests.tapes import HEADER, Story, record
 
 SCHEDULE = {**HEADER['hyperparameters'], 'opt_learning_rate_training_steps': 300}
@@ -45,6 +47,25 @@ def test_steps_that_a_restart_took_back_are_not_reached():
   starts = [n for n, e in enumerate(events) if e['event'] == 'process']
   events[starts[2]]['resumed'] = {'step': 200, 'line': starts[1]}  # before the first restart, which took it back
   assert resumed(audit.findings(events))
+
+
+def test_a_run_that_began_again_is_held_against_its_last_line_in_the_ledger(tmp_path):
+  folder = made_sets.make(tmp_path / 'set', made_sets.CIFAR10, [0.9411, 0.9402], stop_after=1)
+  entries = ledger.read(folder)
+  runs = {path.name: audit_set.told(events := tapes.read(path), clocks.reached(events) is not None)
+          for path in audit_set.runs_of(folder)}
+  assert audit_set.together(entries, runs) == []
+  begin = entries[2]
+  failed = [{**begin, 'time': begin['time'] - 2},
+            {**begin, 'time': begin['time'] - 1, 'event': 'end', 'exit_status': 137}]
+  ended = [*entries[:2], *failed, *entries[2:]]
+
+  def said(entries, runs):
+    return [line for line in audit_set.together(entries, runs) if 'exit status' in line or 'empty' in line]
+  assert said(ended, runs) == [] == said(ended[:-1], runs), 'its process has not come back yet'
+  assert said([*entries[:3], {**entries[3], 'exit_status': 137}], runs)
+  assert said(entries[:3], {**runs, 'run_001': []}) == [], 'its data are being loaded'
+  assert said(entries, {**runs, 'run_001': []})
 
 
 def test_a_run_without_its_target_ends_with_its_schedule():

@@ -179,6 +179,13 @@ def test_an_interval_ends_where_no_mean_can_be_and_says_so():
   assert 'cut' not in {**enough['metric'], **enough['seconds']['dawnbench']} and 'cut' not in statistics.table(enough)
 
 
+def test_an_interval_is_whole_where_a_value_lies_outside():
+  half = lambda made: made['interval'][1] - made['mean']
+  for values, most in (([-1.0, -1.1], math.inf), ([94.0, 94.5], 1.0)):
+    made = statistics.describe(values, most=most)
+    assert made['mean'] - made['interval'][0] == pytest.approx(half(made)) and 'cut' not in made
+
+
 def test_table():
   clocks = ('dawnbench', 'dawnbench_without_compile', 'mlperf', 'warm')
   runs = [{**run(i, 1.0), 'seconds': {c: 100.0 + i for c in clocks}} for i in range(19)]
