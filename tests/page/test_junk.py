@@ -97,7 +97,7 @@ def test_what_a_review_refuses_has_no_rank_and_stands_last(board, open_site, tmp
     assert f'refused by review: {words}' in mark.text_content()
   assert '1 run' in page.locator('#board tr', has_text='lucky').locator('td.name').text_content()
   assert page.locator('#board td.runs small', has_text='no rank below 5 runs').count() == 3
-  assert 'Ranked are sets of 5 runs or more that have ended, and in' in page.locator('#explain').text_content()
+  assert 'Ranked are sets of 5 runs or more that have ended, in whose tapes' in page.locator('#explain').text_content()
   page.evaluate('for (const row of daybreak.data.rows) row.fixture = false; render()')  # which are no best
   assert 'sound' in page.locator('#cards .card', has_text='Best here').text_content()
   assert page.locator('#overview svg g[aria-label=dot] > *').count() == 4
