@@ -5,7 +5,7 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,7 @@ GOES_ON = 'interrupted; the same command resumes from the last checkpoint, if th
 # what may lie where a run or a set of runs begins: what an earlier try or a scheduler left, and what is hidden
 BEFORE_A_RUN = re.compile(r'\..*|checkpoints|pod|page|profile|run_\d{3,}|tensorboard|lost\+found|summary\.json|'
                           r'core(\.\d+)?|.*\.(txt|log|out|err|part|py|sh|sbatch|ya?ml|[eo]\d+)')
+FOLDERS = ('checkpoint_dir', 'compilation_cache_dir', 'data_dir')  # flags of train that may lie below its workdir
 BEGUN = ('tape.jsonl', 'ledger.jsonl', 'record.json')  # of these one shows that a run or a set has begun there
 REACHED, ERROR, USAGE, NOT_REACHED, PREEMPTED, INTERRUPTED = 0, 1, 2, 3, 75, 130  # and LOST
 
@@ -134,10 +135,10 @@ def lock(workdir: Path) -> IO[str]:
     raise Problem(f'--workdir={workdir}: cannot write there ({error.strerror}); name another') from None
 
 
-def refuse_foreign(folder: Path, *within: str):
+def refuse_foreign(folder: Path, given: Mapping):
   """Raises Problem where a folder in which no run has begun holds what none leaves: it is not ours to write into.
 
-  within: paths that flags name, which may lie in it.
+  given: flags by name; the folders that they name may lie in it.
   """
   try:
     names = sorted(path.name for path in folder.iterdir())
@@ -145,7 +146,7 @@ def refuse_foreign(folder: Path, *within: str):
     return  # it is not there yet, or not ours to read: writing will say so
   if set(BEGUN) & set(names):
     return
-  named = [Path(path).expanduser().absolute() for path in within if path]
+  named = [Path(given[name]).expanduser().absolute() for name in FOLDERS if given.get(name)]
   ours = [name for name in names if any(path.is_relative_to(folder.absolute() / name) for path in named)]
   if foreign := [name for name in names if name not in ours and not BEFORE_A_RUN.fullmatch(name)]:
     raise Problem(f'--workdir={folder}: holds {foreign[0]}' + (f' and {len(foreign) - 1} more' if foreign[1:] else '') +

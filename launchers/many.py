@@ -18,10 +18,9 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
   """
   from absl import flags
   number_of_runs, checkpoint_dir = flags.FLAGS.runs, flags.FLAGS.checkpoint_dir
-  own = checkpoint_dir, flags.FLAGS.compilation_cache_dir, flags.FLAGS.data_dir
   if (runs_dir / 'tape.jsonl').exists() and (runs_dir / 'tape.jsonl').stat().st_size:
     raise Problem(f'--workdir={runs_dir}: holds a single run; name another for a set of runs')
-  command.refuse_foreign(runs_dir, *own)
+  command.refuse_foreign(runs_dir, flags.FLAGS.flag_values_dict())
   begun = ledger.read(runs_dir) if (runs_dir / 'ledger.jsonl').exists() else []
   if begun:
     command.check_config(begun[0]['config'], config, runs_dir)

@@ -59,8 +59,7 @@ def check(flags_of_train: list[str]) -> str | None:
     if not given.get(name):
       return f'--{name}=... is missing after --; what follows -- are the flags of launchers.train'
   if FLAGS.cluster in ('local', 'slurm'):  # others have disks of their own
-    command.refuse_foreign(Path(given['workdir']).expanduser(), *(given.get(f'{name}_dir', '') for name in (
-        'checkpoint', 'compilation_cache', 'data')))
+    command.refuse_foreign(Path(given['workdir']).expanduser(), given)
   for name in ('dry_run', 'cluster'):
     if name in given:
       return f'--{name} is a flag of launchers.pod: write it before --'

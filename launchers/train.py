@@ -51,7 +51,7 @@ def make_workdir(config) -> Path:
                   'on with it, or name another')
   if FLAGS.eval_only and not (workdir / 'tape.jsonl').exists():
     raise Problem(f'--workdir={workdir}: no run there, so no checkpoint to evaluate; train first')
-  command.refuse_foreign(workdir, FLAGS.checkpoint_dir, FLAGS.compilation_cache_dir, FLAGS.data_dir)
+  command.refuse_foreign(workdir, FLAGS.flag_values_dict())
   LOCKS.append(command.lock(workdir))  # held, and so kept open, until this process ends
   events = tapes.read(workdir)
   if events:

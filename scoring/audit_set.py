@@ -60,7 +60,7 @@ def findings(folder: Path) -> list[str]:
   try:
     entries = ledger.read(folder)
   except audit.BROKEN as error:
-    return [f'ledger.jsonl: {error}'.replace(f'{folder / "ledger.jsonl"}: ', '')]
+    return ['ledger.jsonl: ' + str(error).removeprefix(f'{folder / "ledger.jsonl"}: ')]
   found, runs = [], {}
   for path in runs_of(folder):
     runs[path.name], lines = _tape(path)

@@ -70,8 +70,7 @@ def describe(values, confidence: float = 0.95, most: float = math.inf) -> dict:
 
   Of skewed ones it holds the mean less often than it promises (`doubtful`). Where it leaves 0 to `most`, and no value
   does, it is cut there, and holds the mean as often as before, since that lies between them too; `cut` names that end,
-  a sign of too few values.
-  For 25 to 1,000 values there is a `bootstrap_interval` as well.
+  a sign of too few values. For 25 to 1,000 values there is a `bootstrap_interval` as well.
   """
   values, interval, sd, cut = list(values), None, None, []
   if len(values) >= 2:

@@ -185,10 +185,10 @@ def test_a_folder_of_others_is_refused_and_left_as_it_is(begin, tmp_path):
 def test_a_run_whose_tape_was_lost_is_none_of_others(tmp_path):
   for name in ('record.json', 'result_0.txt', 'checkpoints/7', 'dawnbench/CIFAR10'):
     (tmp_path / name).mkdir(parents=True)
-  command.refuse_foreign(tmp_path)
+  command.refuse_foreign(tmp_path, {})
   (tmp_path / 'record.json').rmdir()
   with pytest.raises(Problem, match='holds dawnbench, which no run has made'):
-    command.refuse_foreign(tmp_path)
+    command.refuse_foreign(tmp_path, {})
 
 
 def test_what_a_run_or_its_scheduler_leaves_before_the_first_line_is_none_of_others(tmp_path):
@@ -197,13 +197,13 @@ def test_what_a_run_or_its_scheduler_leaves_before_the_first_line_is_none_of_oth
     folder = tmp_path / str(number)
     for name in names:
       (folder / name).mkdir(parents=True)
-    command.refuse_foreign(folder)
+    command.refuse_foreign(folder, {})
   for name in ('ckpt', 'data'):
     (tmp_path / 'new' / name).mkdir(parents=True)
-  named = tmp_path / 'new' / 'ckpt' / 'mine', tmp_path / 'new' / 'data'
-  command.refuse_foreign(tmp_path / 'new', '', *map(str, named))
+  named = {'checkpoint_dir': f'{tmp_path}/new/ckpt/mine', 'data_dir': f'{tmp_path}/new/data', 'workdir': ''}
+  command.refuse_foreign(tmp_path / 'new', {**named, 'compilation_cache_dir': ''})
   with pytest.raises(Problem, match='holds data, which no run has made'):
-    command.refuse_foreign(tmp_path / 'new', str(named[0]), 'gs://bucket/new/data')
+    command.refuse_foreign(tmp_path / 'new', {**named, 'data_dir': 'gs://bucket/new/data'})
 
 
 def test_a_run_begins_beside_logs_hidden_files_and_what_a_pod_left(tmp_path):

@@ -1,4 +1,6 @@
 """A restart goes on from where the tape had come, and a run ends where its schedule does."""
+from pathlib import Path
+
 import pytest
 
 from scoring import audit, audit_set, clocks, ledger
@@ -66,6 +68,13 @@ def test_a_run_that_began_again_is_held_against_its_last_line_in_the_ledger(tmp_
   assert said([*entries[:3], {**entries[3], 'exit_status': 137}], runs)
   assert said(entries[:3], {**runs, 'run_001': []}) == [], 'its data are being loaded'
   assert said(entries, {**runs, 'run_001': []})
+
+
+def test_a_broken_ledger_is_named_from_wherever_it_is_reviewed(tmp_path, monkeypatch):
+  (tmp_path / 'ledger.jsonl').write_text('no ledger\n')
+  monkeypatch.chdir(tmp_path)
+  for folder in (tmp_path, Path('.')):
+    assert audit_set.findings(folder)[0].startswith('ledger.jsonl: a line of the ledger is broken')
 
 
 def test_a_run_without_its_target_ends_with_its_schedule():
