@@ -4,6 +4,7 @@ import fcntl
 import inspect
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -167,6 +168,22 @@ def write_records(events, workdir, **author) -> tuple[dict, str | None]:
   made = record.record(events)
   print(record.table(made) + f"records   {', '.join(str(f) for f in files)}", flush=True)
   return made, refused
+
+
+def stop_at_once(number, frame):
+  """Ends this process at a signal, with one line.
+
+  It raises nothing: Python drops an exception that a handler raises inside a finaliser or a callback, as JAX's of the
+  garbage collector.
+  """
+  os.write(2, f'error: {GOES_ON}\n'.encode())
+  os._exit(INTERRUPTED)
+
+
+def end_at_ctrl_c():
+  """Has Ctrl-C end a process that has nothing to clean up, unless it was started to ignore it."""
+  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, stop_at_once)
 
 
 def run(main: Callable[[list[str], str], int], doc: str):

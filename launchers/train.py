@@ -127,13 +127,13 @@ def train(config, workdir: Path, pod) -> int:
   from training import loop
   imported = NOW()
   mesh, task, checkpoints, restored = set_up(config, workdir, pod)
+  if signal.getsignal(signal.SIGINT) is command.stop_at_once:
+    signal.signal(signal.SIGINT, stop_and_save)
   tape = pod.check(lambda: open_tape(workdir, restored, checkpoints, config, task, list(mesh.devices.flat), imported,
                                      pod))
   pod.watch(tape)
   cadence = loop.Cadence(FLAGS.log_every_steps, FLAGS.checkpoint_every_steps, profile_range(task.num_steps),
                          str(workdir / 'profile'))
-  if signal.getsignal(signal.SIGINT) is stop_at_once:
-    signal.signal(signal.SIGINT, stop_and_save)
   try:
     loop.run(task, config, mesh, tape, state=restored and restored.state, checkpoints=checkpoints, cadence=cadence,
              pod=pod)
@@ -173,19 +173,10 @@ def end(events, workdir: Path, status: str, pod) -> int:
   return write_records(events, workdir)
 
 
-def stop_at_once(number, frame):
-  """What Ctrl-C does before there is anything to save, and the second time."""
-  os.write(2, f'error: {command.GOES_ON}\n'.encode())
-  os._exit(command.INTERRUPTED)
-
-
 def stop_and_save(number, frame):
-  """What Ctrl-C does: the run ends as by SIGTERM; the second time it ends at once.
-
-  At once means without raising: Python drops an exception that a handler raises inside a finaliser or a callback.
-  """
+  """What Ctrl-C does: the run ends as by SIGTERM; the second time it ends at once."""
   if number in ASKED_TO_STOP:
-    stop_at_once(number, frame)
+    command.stop_at_once(number, frame)
   ASKED_TO_STOP.append(number)
   os.write(2, f'{command.STOPPING}\n'.encode())
 
@@ -264,8 +255,7 @@ def together(config, pod) -> int:
 
 def main(argv: list[str], doc: str) -> int:
   signal.signal(signal.SIGTERM, lambda number, frame: ASKED_TO_STOP.append(number))
-  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, stop_at_once)
+  command.end_at_ctrl_c()
   if command.config_help_wanted(argv, doc):
     return command.REACHED
   command.parse(argv, known_only=True)
@@ -281,7 +271,7 @@ def main(argv: list[str], doc: str) -> int:
     return command.USAGE
   if FLAGS.runs > 1:
     from launchers import many
-    if signal.getsignal(signal.SIGINT) is stop_at_once:  # the runs save, and this process waits for them
+    if signal.getsignal(signal.SIGINT) is command.stop_at_once:  # the runs save, and this process waits for them
       signal.signal(signal.SIGINT, signal.default_int_handler)
     return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:], ASKED_TO_STOP)
   memory.keep_freed()

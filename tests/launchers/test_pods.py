@@ -178,10 +178,23 @@ def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path):
 
 def test_ctrl_c_before_anything_has_begun_ends_soon(tmp_path):
   process = start_pod(tmp_path / 'run', 2)
-  time.sleep(1.0)
+  wait_for(tmp_path / 'run' / 'pod' / 'process_1.log', '', process)
   process.send_signal(signal.SIGINT)
   done = finish(process, timeout=60)
   assert done.returncode == 130, done.stderr
+
+
+@pytest.mark.parametrize('launcher', ['train', 'pod'])
+def test_ctrl_c_is_heard_where_python_would_drop_what_it_raises(tmp_path, launcher):
+  config = tmp_path / 'collected.py'
+  config.write_text(f"""import gc, os, signal
+gc.callbacks.append(lambda *_: os.kill(os.getpid(), signal.SIGINT))
+gc.collect()
+{(ROOT / DIGITS).read_text()}""")
+  flags = (f'--config={config}', f'--workdir={tmp_path / "run"}')
+  done = launch(launcher, *(('--cluster=local', '--num_processes=2', '--') if launcher == 'pod' else ()), *flags)
+  assert done.returncode == 130 and 'interrupted' in one_line(done.stderr)
+  assert not (tmp_path / 'run').exists()
 
 
 def test_a_batch_that_does_not_divide_is_told_before_the_workdir_is_taken(tmp_path):
