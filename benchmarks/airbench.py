@@ -8,7 +8,6 @@ WARM clock, the peer's own: setting up from data, training, and the last evaluat
 fixed schedule hits or misses: both accuracies are there, with the mean's 95 % interval, and how many runs reached 94 %.
 """
 import json
-import shlex
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks import airbench_peer
-from benchmarks.report import report
+from benchmarks.report import report, shown
 from launchers import command as commands
 from scoring import clocks, ledger, statistics
 from scoring import tape as tapes
@@ -61,13 +60,13 @@ def main(argv: list[str], doc: str) -> int:
   told = {}
   for side, (command, runs) in made.items():
     accuracy = statistics.describe([run['accuracy'] for run in runs])
-    told[side] = {'command': shlex.join(command), 'accuracy': accuracy['mean'],
+    told[side] = {'command': shown(command[1:]), 'accuracy': accuracy['mean'],
                   'accuracy_interval': accuracy['interval'], 'device': runs[0]['device'],
                   'reached': sum(run['accuracy'] >= TARGET for run in runs)}
   told['ours']['clocks'] = {name: statistics.describe([run['clocks'][name] for run in made['ours'][1]])['mean']
                             for name in made['ours'][1][0]['clocks']}
   report('airbench', **{side: [run['seconds'] for run in runs] for side, (_, runs) in made.items()},
-         peer_name=airbench_peer.FILE, unit='s', sides=told)
+         peer_name=airbench_peer.FILE, unit='s', what=Path(FLAGS.config).stem, dtype=FLAGS.dtype, sides=told)
   return 0
 
 

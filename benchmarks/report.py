@@ -23,10 +23,14 @@ def host() -> str:
 
 
 def command(name: str = '', arguments=None) -> str:
-  """What was typed, by default to start this process; folders and interpreters of this machine are left out."""
+  """What was typed, by default to start this process, as `shown`."""
   typed = sys.argv[1:] if arguments is None else arguments
-  typed = [re.sub(r'^(--\w*_?(?:dir|python|images))=.+', r'\1=...', one) for one in typed]
-  return ' '.join(['python', '-m', f'benchmarks.{name or Path(sys.argv[0]).stem}', *typed])
+  return shown(['-m', f'benchmarks.{name or Path(sys.argv[0]).stem}', *typed])
+
+
+def shown(arguments) -> str:
+  """A command of Python; folders and interpreters of this machine are left out."""
+  return ' '.join(['python', *(re.sub(r'^(--\w*_?(?:dir|python|images))=.+', r'\1=...', one) for one in arguments)])
 
 
 def report(benchmark: str, *, ours: list[float], peer: list[float] | None, peer_name: str | None, unit: str, **more):

@@ -99,12 +99,13 @@ def what(line: dict) -> str:
 
 
 def figure(value, unit: str) -> str:
-  """Three digits, in milliseconds or microseconds where seconds are small."""
+  """Three digits, or all before the point; in milliseconds or microseconds where seconds are small."""
   if value is None:
     return '-'
   for factor, small in ((1, 's'), (1e3, 'ms'), (1e6, 'us')):
     if not re.match(r's(/|$)', unit) or value * factor >= 1 or small == 'us':
-      return f'{value * factor:.3g} {small + unit[1:] if re.match(r"s(/|$)", unit) else unit}'
+      digits = '.3g' if value * factor < 1000 else ',.0f'
+      return f'{value * factor:{digits}} {small + unit[1:] if re.match(r"s(/|$)", unit) else unit}'
 
 
 def table(lines: list[dict]) -> str:
@@ -124,8 +125,9 @@ def table(lines: list[dict]) -> str:
         continue
       ratio = '-' if line['ratio'] is None else f'**{line["ratio"]:.2f}**'
       peer = line['peer_name'] or f'none: {why}'
+      spread = ', '.join(f'{100 * x:.0f} %' for x in line['spread']) if line['n'] > 1 else '-'
       made.append(f'| {name} | {figure(line["ours"], line["unit"])} | {figure(line["peer"], line["unit"])}, {peer} | '
-                  f'{ratio} | {line["n"]} | {", ".join(f"{100 * x:.0f} %" for x in line["spread"])} |')
+                  f'{ratio} | {line["n"]} | {spread} |')
     made.append('')
   return '\n'.join(made)
 

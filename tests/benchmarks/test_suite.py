@@ -77,12 +77,13 @@ def test_the_table_has_ratio_runs_and_spread():
   text = suite.table([LINE, {**LINE, 'machine': 'N', 'peer': None, 'peer_name': None, 'ratio': None, 'spread': [0.1]}])
   assert '| `latency` airbench float32 | 2 ms/query | 1 ms/query, x | **0.50** | 5 | 10 %, 25 % |' in text
   assert '| `latency` airbench float32 | 2 ms/query | -, none: y: is not / there | - | 5 | 10 % |' in text
+  assert '| - | 1 | - |' in suite.table([{**LINE, 'n': 1, 'ratio': None}]), 'one run spreads over nothing'
   assert text.index('M; 2026-11-25') < text.index('N; 2026-11-25')
 
 
 def test_figures_keep_three_digits():
-  assert [suite.figure(*given) for given in ((0.5, 's'), (2.5, 's/step'), (3e-6, 's'), (12.0, '%'), (None, 's'))] == [
-      '500 ms', '2.5 s/step', '3 us', '12 %', '-']
+  given = ((0.5, 's'), (1382.4, 's'), (2.5, 's/step'), (3e-6, 's'), (12.0, '%'), (None, 's'))
+  assert [suite.figure(*one) for one in given] == ['500 ms', '1,382 s', '2.5 s/step', '3 us', '12 %', '-']
 
 
 def test_a_command_that_is_run_again_replaces_its_lines():
