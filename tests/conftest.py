@@ -5,10 +5,20 @@ from pathlib import Path
 # libtpu is installed to compile for TPUs; without this it would look for one in each process, and complain.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
+# LLVM at a lower level: the tests of this process compile much and compute little, and take three quarters of the time.
+# Launchers that they start compile as everybody's do.
+_flags = os.environ.get('XLA_FLAGS')
+os.environ['XLA_FLAGS'] = f'{_flags or ""} --xla_backend_optimization_level=1'.strip()
+
 import jax
 import pytest
 
 jax.config.update('jax_num_cpu_devices', 8)
+jax.devices()  # reads the flags, once
+if _flags is None:
+  del os.environ['XLA_FLAGS']
+else:
+  os.environ['XLA_FLAGS'] = _flags
 
 
 @pytest.fixture(scope='session')

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -187,21 +188,27 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
   state = abstract_state(task, mesh)
   placed = jax.tree.map(lambda x: x.sharding, state)
 
+  # A program is compiled while the next is traced; in one thread, since compilers for GPUs time their kernels.
+  compiler = ThreadPoolExecutor(1, 'compiler')
+  later = lambda lowered: compiler.submit(lowered.compile).result
+
   def compiled(function, *args, donate=(), out=everywhere):
-    return jax.jit(function, donate_argnums=donate, out_shardings=out).lower(*args).compile()
+    return later(jax.jit(function, donate_argnums=donate, out_shardings=out).lower(*args))
 
   train_shapes = shapes(train, task.num_steps)
   steps = {shape: lower_train(task, mesh, state, shape=shape, microbatches=microbatches, chunk_steps=chunk_steps,
                               device_loop=device_loop) for shape in train_shapes}
-  evals = {shape: lower_eval(task, mesh, state, shape) for shape in shapes(evaluation, evaluation.order.num_steps)}
   (_, (totals, _)), *_ = steps[train_shapes[-1]].args_info[0]  # the carry of Programs.train
+  steps = {shape: later(lowered) for shape, lowered in steps.items()}
+  evals = {shape: later(lower_eval(task, mesh, state, shape))
+           for shape in shapes(evaluation, evaluation.order.num_steps)}
+  init = compiled(lambda seed: initial_state(task)(seed), meshes.abstract(SEED, everywhere), out=placed)
+  data_init = compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0,
+                       out=placed) if task.init_from_data else lambda: None
+  inspected = compiled(inspect, state)
   return Programs(
-      init=compiled(lambda seed: initial_state(task)(seed), meshes.abstract(SEED, everywhere), out=placed),
-      data_init=compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0,
-                         out=placed) if task.init_from_data else None,
-      train={shape: lowered.compile() for shape, lowered in steps.items()},
-      eval={shape: lowered.compile() for shape, lowered in evals.items()},
-      inspect=compiled(inspect, state),
+      init=init(), data_init=data_init(), train={shape: step() for shape, step in steps.items()},
+      eval={shape: program() for shape, program in evals.items()}, inspect=inspected(),
       zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals), np.int32(NEVER)),
       device_loop=device_loop and isinstance(train, Resident))
 

@@ -44,6 +44,7 @@ def test_answers_are_learned(run):
   assert [e['metrics'].keys() for e in made['evaluations']][0] == {'f1', 'exact_match'}
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_it_ends_bitwise_equal(run, data, tmp_path):
   process = start('train', f'--config={TINY}', f'--workdir={tmp_path}', f'--data_dir={data / "data"}', *SIZES,
                   '--checkpoint_every_steps=7')

@@ -233,8 +233,8 @@ def whole(prepared, tmp_path_factory):
   return workdir
 
 
-@pytest.mark.parametrize('number, stop', [(signal.SIGKILL, -9),
-                                          pytest.param(signal.SIGTERM, 75, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('number, stop', [(signal.SIGKILL, -9), (signal.SIGTERM, 75)])
 def test_a_run_on_real_images_that_is_stopped_and_resumed_ends_with_the_same_bits(
     number, stop, prepared, whole, tmp_path):
   workdir = tmp_path / 'run'

@@ -5,7 +5,7 @@ them. So the 10.5 epochs, 263 steps of 2,000, begin at 20 x 20 and reach 32 x 32
 progressive resizing, and test-time augmentation: six views of each test image.
 
 Expect 22 minutes on two idle cores of an Intel Xeon without bfloat16 instructions, in float32: 94.08 %, 1,326 s by
-DAWNBench's clock of which 1,311 s are training (seed 0, jax 0.10.2, 2026-11-26; tape in results/cifar10_cpu_2core_xeon).
+DAWNBench's clock of which 1,311 s are training (seed 0, jax 0.10.2, 2026-11-26; tape: results/cifar10_cpu_2core_xeon).
 The author's airbench94_muon.py, in torch, took 1,633 s on the same cores in the same hour and got 94.04 %; ours took
 1,382 s by its clock, which counts the last evaluation: 1.18 times as fast (one run each; `benchmarks.airbench`).
 
