@@ -8,6 +8,7 @@ WARM clock, the peer's own: setting up from data, training, and the last evaluat
 fixed schedule hits or misses: both accuracies are there, with the mean's 95 % interval, and how many runs reached 94 %.
 """
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -32,14 +33,15 @@ def ours(workdir: Path) -> tuple[list[str], list[dict]]:
              f'--data_dir={FLAGS.data_dir}', f'--runs={FLAGS.runs}', '--config.stop=end', *FLAGS.more]
   subprocess.run(command, stdout=sys.stderr, check=False)  # 3: a run missed the target, which is a result
   runs = []
-  for name in ledger.names(workdir) if FLAGS.runs > 1 else ['']:  # a single run is no set
+  for name in ledger.names(workdir) if FLAGS.runs > 1 else ['']:  # a single run has no folder of its own
     events = tapes.read(workdir / name)
     last = clocks.evaluations(events)[-1:]
     if not last:
       raise Problem(f'{workdir / name}: the run ended before it was evaluated; see what it printed')
     seconds = {clock.name: clocks.seconds(events, clock, 'end') for clock in clocks.CLOCKS}
     runs.append({'accuracy': last[0]['metrics']['accuracy'], 'seconds': seconds[clocks.WARM.name], 'clocks': seconds,
-                 'device': events[0]['hardware']['device_kind']})
+                 'device': events[0]['hardware']['device_kind'],
+                 'dtype': re.search(r"^compute_dtype = '(\w+)'", events[0]['config'], re.M)[1]})
   return command, runs
 
 
@@ -47,7 +49,8 @@ def theirs() -> tuple[list[str], list[dict]]:
   command = [sys.executable, '-m', 'benchmarks.airbench_peer', f'--peer_dir={FLAGS.peer_dir}', f'--runs={FLAGS.runs}',
              f'--data_dir={FLAGS.data_dir}', f'--dtype={FLAGS.dtype}']
   ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-  return command, [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"run"')]
+  runs = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"run"')]
+  return command, [{**run, 'dtype': FLAGS.dtype if run['device'] == 'cpu' else 'float16'} for run in runs]
 
 
 def main(argv: list[str], doc: str) -> int:
@@ -61,12 +64,13 @@ def main(argv: list[str], doc: str) -> int:
   for side, (command, runs) in made.items():
     accuracy = statistics.describe([run['accuracy'] for run in runs])
     told[side] = {'command': shown(command[1:]), 'accuracy': accuracy['mean'],
-                  'accuracy_interval': accuracy['interval'], 'device': runs[0]['device'],
+                  'accuracy_interval': accuracy['interval'], 'device': runs[0]['device'], 'dtype': runs[0]['dtype'],
                   'reached': sum(run['accuracy'] >= TARGET for run in runs)}
   told['ours']['clocks'] = {name: statistics.describe([run['clocks'][name] for run in made['ours'][1]])['mean']
                             for name in made['ours'][1][0]['clocks']}
   report('airbench', **{side: [run['seconds'] for run in runs] for side, (_, runs) in made.items()},
-         peer_name=airbench_peer.FILE, unit='s', what=Path(FLAGS.config).stem, dtype=FLAGS.dtype, sides=told)
+         peer_name=airbench_peer.FILE, unit='s', what=Path(FLAGS.config).stem, dtype=told['ours']['dtype'],
+         sides=told)
   return 0
 
 

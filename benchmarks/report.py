@@ -2,6 +2,7 @@
 import datetime
 import json
 import re
+import shlex
 import statistics
 import sys
 from pathlib import Path
@@ -29,8 +30,8 @@ def command(name: str = '', arguments=None) -> str:
 
 
 def shown(arguments) -> str:
-  """A command of Python; folders and interpreters of this machine are left out."""
-  return ' '.join(['python', *(re.sub(r'^(--\w*_?(?:dir|python|images))=.+', r'\1=...', one) for one in arguments)])
+  """A command of Python, each flag as --name=value; folders and interpreters of this machine are left out."""
+  return shlex.join(['python', *(re.sub(r'(--\w*_?(?:dir|python|images))=[^,]+', r'\1=...', one) for one in arguments)])
 
 
 def report(benchmark: str, *, ours: list[float], peer: list[float] | None, peer_name: str | None, unit: str, **more):

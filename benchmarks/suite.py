@@ -103,8 +103,8 @@ def figure(value, unit: str) -> str:
   if value is None:
     return '-'
   for factor, small in ((1, 's'), (1e3, 'ms'), (1e6, 'us')):
-    if not re.match(r's(/|$)', unit) or value * factor >= 1 or small == 'us':
-      digits = '.3g' if value * factor < 1000 else ',.0f'
+    if not re.match(r's(/|$)', unit) or value * factor >= 0.9995 or small == 'us':  # which is rounded to 1
+      digits = '.3g' if value * factor < 999.5 else ',.0f'
       return f'{value * factor:{digits}} {small + unit[1:] if re.match(r"s(/|$)", unit) else unit}'
 
 

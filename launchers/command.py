@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -181,7 +182,7 @@ def stop_at_once(number, frame):
 
 
 def end_at_ctrl_c():
-  """Has Ctrl-C end a process that has nothing to clean up, unless it was started to ignore it."""
+  """Has Ctrl-C end this process at once, until it has something to save, unless it was started to ignore it."""
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, stop_at_once)
 
@@ -197,6 +198,9 @@ def run(main: Callable[[list[str], str], int], doc: str):
     fail(GOES_ON)
     status = INTERRUPTED
   except BrokenPipeError:
+    status = ERROR
+  except Exception:  # not left to Python, which would first wait for programs that are being compiled
+    traceback.print_exc()
     status = ERROR
   try:
     sys.stdout.flush()

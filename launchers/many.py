@@ -1,4 +1,6 @@
 """Many runs of one config, one process each, so that every clock starts from nothing; none is dropped."""
+import contextlib
+import signal
 import subprocess
 import sys
 import time
@@ -54,7 +56,9 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     print(_line(workdir, seed, status), flush=True)
     ledger.append(runs_dir, run=name, event='end', exit_status=status, time=time.time())
     if asked_to_stop or status in (command.USAGE, command.PREEMPTED, command.INTERRUPTED):
-      return command.PREEMPTED if asked_to_stop else status
+      if not asked_to_stop:
+        return status
+      return command.INTERRUPTED if signal.SIGINT in asked_to_stop else command.PREEMPTED
     worst = max(worst, status not in (command.REACHED, command.NOT_REACHED))
   print(ledger.table(ledger.summarize(runs_dir)))
   print(f'records   {runs_dir / "summary.json"}')
@@ -105,16 +109,15 @@ def _line(workdir: Path, seed: int, status: int) -> str:
 
 
 def _run(arguments: list[str], asked_to_stop: list) -> int:
-  """Runs one training process, passing SIGTERM on to it; its record is printed as one line later."""
+  """Runs one training process, which is asked to stop when this one is; its record is printed as one line later.
+
+  By SIGTERM after Ctrl-C too: a terminal sends that to both, and a second one of it would end the run unsaved.
+  """
   child = subprocess.Popen([sys.executable, '-m', 'launchers.train', *arguments], stdout=subprocess.DEVNULL)
   told = False
   while True:
     if asked_to_stop and not told:
       child.terminate()
       told = True
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
       return child.wait(timeout=0.2)
-    except subprocess.TimeoutExpired:
-      continue
-    except KeyboardInterrupt:  # the terminal sent it to the child as well
-      continue

@@ -246,7 +246,8 @@ def together(config, pod) -> int:
     raise
   except Exception as error:
     pod.explain(error)
-    traceback.print_exc()
+    if pod.count > 1:  # which fail() ends; else it is printed later
+      traceback.print_exc()
     pod.fail(f'{type(error).__name__}: {error}')
     raise
   pod.leave()
@@ -271,8 +272,8 @@ def main(argv: list[str], doc: str) -> int:
     return command.USAGE
   if FLAGS.runs > 1:
     from launchers import many
-    if signal.getsignal(signal.SIGINT) is command.stop_at_once:  # the runs save, and this process waits for them
-      signal.signal(signal.SIGINT, signal.default_int_handler)
+    if signal.getsignal(signal.SIGINT) is command.stop_at_once:  # the run saves, and this process waits for it
+      signal.signal(signal.SIGINT, lambda number, frame: ASKED_TO_STOP.append(number))
     return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:], ASKED_TO_STOP)
   memory.keep_freed()
   return together(config, distributed.pod(ASKED_TO_STOP))

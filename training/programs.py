@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -188,29 +188,41 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
   state = abstract_state(task, mesh)
   placed = jax.tree.map(lambda x: x.sharding, state)
 
-  # A program is compiled while the next is traced; in one thread, since compilers for GPUs time their kernels.
-  compiler = ThreadPoolExecutor(1, 'compiler')
-  later = lambda lowered: compiler.submit(lowered.compile).result
-
-  def compiled(function, *args, donate=(), out=everywhere):
-    return later(jax.jit(function, donate_argnums=donate, out_shardings=out).lower(*args))
-
   train_shapes = shapes(train, task.num_steps)
-  steps = {shape: lower_train(task, mesh, state, shape=shape, microbatches=microbatches, chunk_steps=chunk_steps,
-                              device_loop=device_loop) for shape in train_shapes}
-  (_, (totals, _)), *_ = steps[train_shapes[-1]].args_info[0]  # the carry of Programs.train
-  steps = {shape: later(lowered) for shape, lowered in steps.items()}
-  evals = {shape: later(lower_eval(task, mesh, state, shape))
-           for shape in shapes(evaluation, evaluation.order.num_steps)}
-  init = compiled(lambda seed: initial_state(task)(seed), meshes.abstract(SEED, everywhere), out=placed)
-  data_init = compiled(data_init_program(task), state, batch_spec(train, train_shapes[0], mesh)[0], donate=0,
-                       out=placed) if task.init_from_data else lambda: None
-  inspected = compiled(inspect, state)
+
+  def lowered():
+    for shape in train_shapes:
+      yield ('train', shape), lower_train(task, mesh, state, shape=shape, microbatches=microbatches,
+                                          chunk_steps=chunk_steps, device_loop=device_loop)
+    for shape in shapes(evaluation, evaluation.order.num_steps):
+      yield ('eval', shape), lower_eval(task, mesh, state, shape)
+    yield 'init', jax.jit(lambda seed: initial_state(task)(seed), out_shardings=placed).lower(
+        meshes.abstract(SEED, everywhere))
+    if task.init_from_data:
+      yield 'data_init', jax.jit(data_init_program(task), donate_argnums=0, out_shardings=placed).lower(
+          state, batch_spec(train, train_shapes[0], mesh)[0])
+    yield 'inspect', jax.jit(inspect, out_shardings=everywhere).lower(state)
+
+  made = compiled(lowered())
+  of = lambda kind: {key[1]: program for key, program in made.items() if key[0] == kind}
+  (_, (totals, _)), *_ = made['train', train_shapes[-1]].args_info[0]  # the carry of Programs.train
   return Programs(
-      init=init(), data_init=data_init(), train={shape: step() for shape, step in steps.items()},
-      eval={shape: program() for shape, program in evals.items()}, inspect=inspected(),
+      init=made['init'], data_init=made.get('data_init'), train=of('train'), eval=of('eval'), inspect=made['inspect'],
       zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals), np.int32(NEVER)),
       device_loop=device_loop and isinstance(train, Resident))
+
+
+def compiled(programs: Iterable) -> dict:
+  """(key, lowered) pairs as {key: program}: each is compiled while the next is traced.
+
+  In one thread, since compilers for GPUs time their kernels.
+  """
+  compiler = ThreadPoolExecutor(1, 'compiler')
+  try:
+    waiting = {key: compiler.submit(lowered.compile) for key, lowered in programs}
+    return {key: one.result() for key, one in waiting.items()}
+  finally:  # where one failed, the rest is not worth waiting for
+    compiler.shutdown(wait=False, cancel_futures=True)
 
 
 def data_init_program(task: Task):

@@ -3,11 +3,14 @@
 DAYBREAK_AIRBENCH_DIR names a checkout of github.com/KellerJordan/cifar10-airbench (make test-peers).
 """
 import os
+import shutil
+import types
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import airbench_peer
+from benchmarks import airbench, airbench_peer
 from input_pipelines import cifar10
 from scoring.problem import Problem
 
@@ -34,3 +37,12 @@ def test_the_authors_code_trains_on_this_machine(monkeypatch):
   (run,) = airbench_peer.train(os.path.abspath(folder), '', 1, 'float32')
   assert 0 <= run['accuracy'] <= 1 and run['seconds'] > 0 and run['torch'] == torch.__version__
   assert (torch.Tensor.half, torch.load) == halves, 'nothing of torch stays replaced'
+
+
+def test_a_single_run_is_read_where_it_lies(tmp_path, monkeypatch):
+  tape = Path(__file__).parents[2] / 'results' / 'cifar10_cpu_2core_xeon' / 'tape.jsonl'
+  monkeypatch.setattr(airbench.subprocess, 'run', lambda *args, **kwargs: shutil.copy(tape, tmp_path))
+  given = types.SimpleNamespace(config='x.py', data_dir='', runs=1, more=[])
+  monkeypatch.setattr(airbench, 'FLAGS', given)
+  (run,) = airbench.ours(tmp_path)[1]
+  assert (run['accuracy'], round(run['seconds']), run['dtype']) == (0.9408, 1382, 'float32')

@@ -71,6 +71,8 @@ def test_every_command_has_a_script_and_only_flags_of_the_suite():
 def test_folders_of_this_machine_stay_out_of_what_is_kept():
   typed = command('start_up', ['--flax_dir=/a/b', '--flax_python=/c', '--data_dir=~/x', '--peer_dir=', '--runs=2'])
   assert typed == 'python -m benchmarks.start_up --flax_dir=... --flax_python=... --data_dir=... --peer_dir= --runs=2'
+  assert command('airbench', ['--more=--config.image_sizes=(8,),--checkpoint_dir=/a,--log_every_steps=5']) == (
+      "python -m benchmarks.airbench '--more=--config.image_sizes=(8,),--checkpoint_dir=...,--log_every_steps=5'")
 
 
 def test_the_table_has_ratio_runs_and_spread():
@@ -82,8 +84,10 @@ def test_the_table_has_ratio_runs_and_spread():
 
 
 def test_figures_keep_three_digits():
-  given = ((0.5, 's'), (1382.4, 's'), (2.5, 's/step'), (3e-6, 's'), (12.0, '%'), (None, 's'))
-  assert [suite.figure(*one) for one in given] == ['500 ms', '1,382 s', '2.5 s/step', '3 us', '12 %', '-']
+  given = ((0.5, 's'), (1382.4, 's'), (2.5, 's/step'), (3e-6, 's'), (12.0, '%'), (999.7, '%'), (0.9996, 's'),
+           (None, 's'))
+  assert [suite.figure(*one) for one in given] == [
+      '500 ms', '1,382 s', '2.5 s/step', '3 us', '12 %', '1,000 %', '1 s', '-']
 
 
 def test_a_command_that_is_run_again_replaces_its_lines():

@@ -176,7 +176,7 @@ def test_ctrl_c_saves_and_a_second_one_does_not_wait(tmp_path):
     process_of(workdir, 1)
 
 
-def test_ctrl_c_before_anything_has_begun_ends_soon(tmp_path):
+def test_ctrl_c_while_processes_start_ends_soon(tmp_path):
   process = start_pod(tmp_path / 'run', 2)
   wait_for(tmp_path / 'run' / 'pod' / 'process_1.log', '', process)
   process.send_signal(signal.SIGINT)

@@ -265,11 +265,12 @@ def test_checkpoints_of_another_config_are_refused_even_without_their_tape(tmp_p
   assert read_json(tmp_path / 'one' / 'record.json')['restarts'] == 1
 
 
-def test_a_set_asked_to_stop_stops_at_once_and_goes_on_later(tmp_path):
+@pytest.mark.parametrize('number, status', [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_set_asked_to_stop_stops_at_once_and_goes_on_later(tmp_path, number, status):
   flags = (f'--config={DIGITS}', f'--workdir={tmp_path}', '--config.num_epochs=400', '--config.stop=end', '--runs=2')
   process = start('train', *flags)
   wait_for(tmp_path / 'ledger.jsonl', '"begin"', process)
-  assert kill(process, signal.SIGTERM).returncode == 75
+  assert kill(process, number).returncode == status
   assert not (tmp_path / 'run_001').exists()
 
 

@@ -3,6 +3,7 @@ import collections
 import dataclasses
 import shutil
 import threading
+import time
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +76,33 @@ def test_a_start_traces_each_part_of_a_task_once_and_starts_from_the_same_bits(k
   compiled = programs.compile_all(task, devices, microbatches=microbatches, chunk_steps=2, device_loop=False)
   assert counts['init'] == 1
   assert_same(compiled.init(np.uint32(3)), jax.jit(lambda seed: step.init_state(task, seed))(np.uint32(3)))
+
+
+def test_an_error_in_one_program_does_not_wait_for_others():
+  held, made = threading.Event(), []
+
+  class Program:
+    def __init__(self, name, wait=False):
+      self.name, self.wait = name, wait
+
+    def compile(self):
+      assert not self.wait or held.wait(60)
+      made.append(self.name)
+      return self.name
+
+  def fails():
+    yield 'slow', Program('slow', wait=True)
+    yield 'next', Program('next')
+    raise TypeError('of tracing')
+  with pytest.raises(TypeError, match='of tracing'):
+    programs.compiled(fails())
+  assert not made, 'it did not wait for the one that is being compiled'
+  assert programs.compiled([('a', Program('A')), ('b', Program('B'))]) == {'a': 'A', 'b': 'B'}
+  held.set()
+  deadline = time.monotonic() + 60
+  while 'slow' not in made and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert made == ['A', 'B', 'slow'], 'what waited behind it was given up'
 
 
 def test_nothing_is_compiled_after_the_clock_has_started():
