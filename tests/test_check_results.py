@@ -95,7 +95,8 @@ def test_from_a_fork_to_a_reviewed_entry(workspace):
   shutil.copytree(fork / 'runs' / 'mine', fork / 'results' / 'mine', ignore=shutil.ignore_patterns('checkpoints'))
   with open(fork / 'results' / 'README.md', 'a') as page:
     page.write('\n`mine`: digits, faster.\n\n<!-- results: mine -->\n<!-- end of results -->\n')
-  assert '8 folders' in command('launchers.results')
+  published = sum(folder.is_dir() for folder in (fork / 'results').iterdir())
+  assert f'{published} folders' in command('launchers.results')
   git('add', '--all', cwd=fork)
   git('commit', '--quiet', '--message=results', cwd=fork)
   listed = subprocess.run(['git', 'ls-files', 'results/mine'], cwd=fork, capture_output=True, text=True).stdout.split()
