@@ -63,6 +63,7 @@ class Loop:
       self.chunk_steps = max(b - a for a, b in chunks(0, self.task.num_steps, *self.events()))
       self.programs = compile_all(self.task, self.mesh, microbatches=self.config.gradient_accumulation_steps,
                                   chunk_steps=self.chunk_steps, device_loop=self.device_loop)
+      self.pod.agree()  # the first collective would not wait long for a process that still compiles
       result.update(program_sha256=self.programs.fingerprint(), **cache())
     return self.programs
 

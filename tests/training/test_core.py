@@ -27,7 +27,7 @@ from tests.training.toys import (
   begin,
   train,
 )
-from training import checkpoint, loop, mesh, programs, step
+from training import checkpoint, loop, mesh, pod, programs, step
 from training.loop import Cadence, chunks, every
 from training.task import Target
 
@@ -76,6 +76,18 @@ def test_a_start_traces_each_part_of_a_task_once_and_starts_from_the_same_bits(k
   compiled = programs.compile_all(task, devices, microbatches=microbatches, chunk_steps=2, device_loop=False)
   assert counts['init'] == 1
   assert_same(compiled.init(np.uint32(3)), jax.jit(lambda seed: step.init_state(task, seed))(np.uint32(3)))
+
+
+def test_processes_wait_for_each_other_after_compiling():
+  tape = begin(Line(ToyConfig()))
+  asked = []
+
+  class Others(pod.Pod):
+    def agree(self, problem=None):
+      asked.append((tape.events[-1]['event'], tape.events[-1].get('edge')))
+      return problem
+  train(Line(ToyConfig()), ToyConfig(), tape=tape, pod=Others())
+  assert asked == [('compile', 'start')]
 
 
 def test_an_error_in_one_program_does_not_wait_for_others():
