@@ -181,10 +181,10 @@ def stop_at_once(number, frame):
   os._exit(INTERRUPTED)
 
 
-def end_at_ctrl_c():
-  """Has Ctrl-C end this process at once, until it has something to save, unless it was started to ignore it."""
-  if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, stop_at_once)
+def at_ctrl_c(handler):
+  """Has Ctrl-C call `handler`, which begins with stop_at_once, unless the process was started to ignore it."""
+  if signal.getsignal(signal.SIGINT) in (signal.default_int_handler, stop_at_once):
+    signal.signal(signal.SIGINT, handler)
 
 
 def run(main: Callable[[list[str], str], int], doc: str):

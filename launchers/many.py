@@ -55,10 +55,10 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     status = _run(flags_of_run, asked_to_stop)
     print(_line(workdir, seed, status), flush=True)
     ledger.append(runs_dir, run=name, event='end', exit_status=status, time=time.time())
-    if asked_to_stop or status in (command.USAGE, command.PREEMPTED, command.INTERRUPTED):
-      if not asked_to_stop:
-        return status
+    if asked_to_stop:
       return command.INTERRUPTED if signal.SIGINT in asked_to_stop else command.PREEMPTED
+    if status in (command.USAGE, command.PREEMPTED, command.INTERRUPTED):
+      return status
     worst = max(worst, status not in (command.REACHED, command.NOT_REACHED))
   print(ledger.table(ledger.summarize(runs_dir)))
   print(f'records   {runs_dir / "summary.json"}')

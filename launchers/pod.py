@@ -23,7 +23,7 @@ flags.DEFINE_bool('dry_run', False, 'print what would be written and run, and do
 
 
 def main(argv: list[str], doc: str) -> int:
-  command.end_at_ctrl_c()  # until the plan runs, which knows what to pass on to whom
+  command.at_ctrl_c(command.stop_at_once)  # until the plan runs, which knows what to pass on to whom
   clusters = {name: importlib.import_module(f'launchers.clusters.{name}') for name in CLUSTERS}
   if command.help_wanted(argv):
     return command.print_help(doc)

@@ -127,8 +127,7 @@ def train(config, workdir: Path, pod) -> int:
   from training import loop
   imported = NOW()
   mesh, task, checkpoints, restored = set_up(config, workdir, pod)
-  if signal.getsignal(signal.SIGINT) is command.stop_at_once:
-    signal.signal(signal.SIGINT, stop_and_save)
+  command.at_ctrl_c(stop_and_save)
   tape = pod.check(lambda: open_tape(workdir, restored, checkpoints, config, task, list(mesh.devices.flat), imported,
                                      pod))
   pod.watch(tape)
@@ -173,11 +172,15 @@ def end(events, workdir: Path, status: str, pod) -> int:
   return write_records(events, workdir)
 
 
+def ask_to_stop(number, frame):
+  ASKED_TO_STOP.append(number)
+
+
 def stop_and_save(number, frame):
   """What Ctrl-C does: the run ends as by SIGTERM; the second time it ends at once."""
   if number in ASKED_TO_STOP:
     command.stop_at_once(number, frame)
-  ASKED_TO_STOP.append(number)
+  ask_to_stop(number, frame)
   os.write(2, f'{command.STOPPING}\n'.encode())
 
 
@@ -255,8 +258,8 @@ def together(config, pod) -> int:
 
 
 def main(argv: list[str], doc: str) -> int:
-  signal.signal(signal.SIGTERM, lambda number, frame: ASKED_TO_STOP.append(number))
-  command.end_at_ctrl_c()
+  signal.signal(signal.SIGTERM, ask_to_stop)
+  command.at_ctrl_c(command.stop_at_once)
   if command.config_help_wanted(argv, doc):
     return command.REACHED
   command.parse(argv, known_only=True)
@@ -272,8 +275,7 @@ def main(argv: list[str], doc: str) -> int:
     return command.USAGE
   if FLAGS.runs > 1:
     from launchers import many
-    if signal.getsignal(signal.SIGINT) is command.stop_at_once:  # the run saves, and this process waits for it
-      signal.signal(signal.SIGINT, lambda number, frame: ASKED_TO_STOP.append(number))
+    command.at_ctrl_c(ask_to_stop)  # the run saves, and this process waits for it
     return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:], ASKED_TO_STOP)
   memory.keep_freed()
   return together(config, distributed.pod(ASKED_TO_STOP))

@@ -196,20 +196,20 @@ def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device
                                           chunk_steps=chunk_steps, device_loop=device_loop)
     for shape in shapes(evaluation, evaluation.order.num_steps):
       yield ('eval', shape), lower_eval(task, mesh, state, shape)
-    yield 'init', jax.jit(lambda seed: initial_state(task)(seed), out_shardings=placed).lower(
+    yield ('init', None), jax.jit(lambda seed: initial_state(task)(seed), out_shardings=placed).lower(
         meshes.abstract(SEED, everywhere))
     if task.init_from_data:
-      yield 'data_init', jax.jit(data_init_program(task), donate_argnums=0, out_shardings=placed).lower(
+      yield ('data_init', None), jax.jit(data_init_program(task), donate_argnums=0, out_shardings=placed).lower(
           state, batch_spec(train, train_shapes[0], mesh)[0])
-    yield 'inspect', jax.jit(inspect, out_shardings=everywhere).lower(state)
+    yield ('inspect', None), jax.jit(inspect, out_shardings=everywhere).lower(state)
 
   made = compiled(lowered())
-  of = lambda kind: {key[1]: program for key, program in made.items() if key[0] == kind}
+  of = lambda wanted: {shape: program for (kind, shape), program in made.items() if kind == wanted}
   (_, (totals, _)), *_ = made['train', train_shapes[-1]].args_info[0]  # the carry of Programs.train
   return Programs(
-      init=made['init'], data_init=made.get('data_init'), train=of('train'), eval=of('eval'), inspect=made['inspect'],
-      zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals), np.int32(NEVER)),
-      device_loop=device_loop and isinstance(train, Resident))
+      init=made['init', None], data_init=made.get(('data_init', None)), inspect=made['inspect', None],
+      train=of('train'), eval=of('eval'), device_loop=device_loop and isinstance(train, Resident),
+      zero_totals=(jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), totals), np.int32(NEVER)))
 
 
 def compiled(programs: Iterable) -> dict:
