@@ -1,5 +1,7 @@
 """The line that every benchmark ends with."""
+import contextlib
 import datetime
+import importlib.metadata
 import json
 import re
 import shlex
@@ -7,7 +9,10 @@ import statistics
 import sys
 from pathlib import Path
 
-from launchers import machine
+from launchers import checkout, machine
+
+PACKAGES = ('jax', 'jaxlib', 'flax', 'torch', 'torchvision', 'transformers', 'onnxruntime', 'mlcommons-loadgen',
+            'mlperf-logging', 'tensorflow')  # named with their versions where they are installed
 
 
 def spread(values) -> float:
@@ -34,6 +39,21 @@ def shown(arguments) -> str:
   return shlex.join(['python', *(re.sub(r'(--\w*_?(?:dir|python|images))=[^,]+', r'\1=...', one) for one in arguments)])
 
 
+def versions() -> dict[str, str]:
+  found = {}
+  for name in PACKAGES:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found[name] = importlib.metadata.version(name)
+  return found
+
+
+def commit() -> str | None:
+  """The commit of this checkout, `+changes` if its Python files are not as committed; None without git."""
+  head, changes = (checkout.git(*words) for words in (
+      ('rev-parse', '--short=10', 'HEAD'), ('status', '--porcelain', '--', '*.py')))
+  return head and head + ('+changes' if changes else '')
+
+
 def report(benchmark: str, *, ours: list[float], peer: list[float] | None, peer_name: str | None, unit: str, **more):
   """Prints one line of JSON: medians, and their ratio, above 1 meaning that ours is better (lower).
 
@@ -44,4 +64,5 @@ def report(benchmark: str, *, ours: list[float], peer: list[float] | None, peer_
   print(json.dumps({'benchmark': benchmark, 'ours': round(mine, 6), 'peer': theirs and round(theirs, 6),
                     'peer_name': peer_name, 'unit': unit, 'ratio': theirs and round(theirs / mine, 3), 'n': len(ours),
                     'spread': [round(spread(x), 3) for x in (ours, peer) if x], 'machine': host(),
-                    'date': datetime.date.today().isoformat(), 'command': command(), **more}), flush=True)
+                    'date': datetime.date.today().isoformat(), 'command': command(), 'commit': commit(),
+                    'versions': versions(), **more}), flush=True)

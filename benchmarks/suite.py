@@ -4,9 +4,9 @@
   python -m benchmarks.suite --table      the table alone, from benchmarks/results/
 
 Each runs in a process of its own, one after the other: leave the machine alone meanwhile. A benchmark that fails, or
-has not ended after --timeout_minutes, or whose peer cannot be had, is in the table with the reason. Lines of an earlier
-run of the same command on the same machine are replaced. `make bench` is this with what is installed; the extra `peers`
-has most of the peers.
+has not ended after --timeout_minutes, or whose peer cannot be had, is in the table with the reason. A line takes the
+place of an earlier one of the same machine that answers the same question. `make bench` is this with what is installed;
+the extra `peers` has most of the peers. Exit status: 0; 1 if one failed or was ended.
 """
 import contextlib
 import json
@@ -49,7 +49,8 @@ def define_flags():
   flags.DEFINE_string('flax_python', sys.executable, 'Python whose environment has what its imagenet example needs')
   flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets, for photographs')
   flags.DEFINE_float('timeout_minutes', 60, 'a benchmark that takes longer is ended', lower_bound=0)
-  flags.DEFINE_string('output', None, 'file of lines; default: benchmarks/results/, named after this machine')
+  flags.DEFINE_string('output', None, 'file of lines, and README.md stays as it is; default: benchmarks/results/, '
+                      'named after this machine')
 
 
 def measured(name: str, arguments, timeout_seconds: float = 3600) -> list[dict]:
@@ -84,9 +85,16 @@ def ended(argv: list[str], timeout_seconds: float) -> tuple[int | None, str, str
 
 
 def kept(old: list[dict], new: list[dict]) -> list[dict]:
-  """Old lines, without those of a command that was run again."""
-  again = {(line['command'], line['machine']) for line in new}
-  return [line for line in old if (line['command'], line['machine']) not in again] + new
+  """Old lines, without those of a command that was run again and those that ask what a new one answers."""
+  def asked(line):
+    return line['machine'], line['benchmark'], what(line)
+  answered = {asked(line) for line in new} | {(line['machine'], line['command']) for line in new}
+  return [line for line in old if not {asked(line), (line['machine'], line['command'])} & answered] + new
+
+
+def file(machine: str) -> Path:
+  """Where the lines of a machine are kept."""
+  return RESULTS / f'{re.sub("[^a-z0-9]+", "_", machine.lower()).strip("_")}.jsonl'
 
 
 def read(path: Path) -> list[dict]:
@@ -95,7 +103,8 @@ def read(path: Path) -> list[dict]:
 
 def what(line: dict) -> str:
   """Which of a benchmark's lines."""
-  return ' '.join(str(line[key]) for key in ('reference', 'what', 'dtype', 'scenario') if key in line)
+  told = ' '.join(str(line[key]) for key in ('reference', 'what', 'dtype', 'scenario') if key in line)
+  return told + (f', batch {line["batch_size"]:,}' if 'batch_size' in line else '')
 
 
 def figure(value, unit: str) -> str:
@@ -108,6 +117,20 @@ def figure(value, unit: str) -> str:
       return f'{value * factor:{digits}} {small + unit[1:] if re.match(r"s(/|$)", unit) else unit}'
 
 
+def row(line: dict) -> str:
+  """Of the table, in Markdown."""
+  name = f'`{line["benchmark"]}` {what(line)}'.strip()
+  missing = {peer: reason.replace('|', '/') for peer, reason in line.get('not_measured', {}).items()}
+  why = '; '.join(f'{peer}: {reason}' for peer, reason in missing.items())
+  if 'ours' not in line:
+    return f'| {name} | not measured: {why} | | | | |'
+  ratio = '-' if line['ratio'] is None else f'**{line["ratio"]:.2f}**'
+  peer = f'none: {why}' if not line['peer_name'] else line['peer_name'] + ''.join(f' (no {one})' for one in missing)
+  spread = ', '.join(f'{100 * x:.0f} %' for x in line['spread']) if line['n'] > 1 else '-'
+  return (f'| {name} | {figure(line["ours"], line["unit"])} | {figure(line["peer"], line["unit"])}, {peer} | {ratio} | '
+          f'{line["n"]} | {spread} |')
+
+
 def table(lines: list[dict]) -> str:
   """A table a machine, in Markdown."""
   made = []
@@ -116,19 +139,11 @@ def table(lines: list[dict]) -> str:
     dates = sorted({line['date'] for line in mine if 'date' in line})
     when = f'; {" to ".join(dict.fromkeys([dates[0], dates[-1]]))}' if dates else ''
     made += [f'{machine}{when}. A ratio above 1 means that ours is faster; spread: (maximum - minimum) / median, of '
-             'ours and of the peer.\n', '| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|']
-    for line in mine:
-      why = '; '.join(f'{peer}: {reason}'.replace('|', '/') for peer, reason in line.get('not_measured', {}).items())
-      name = f'`{line["benchmark"]}` {what(line)}'.strip()
-      if 'ours' not in line:
-        made.append(f'| {name} | not measured: {why} | | | | |')
-        continue
-      ratio = '-' if line['ratio'] is None else f'**{line["ratio"]:.2f}**'
-      peer = line['peer_name'] or f'none: {why}'
-      spread = ', '.join(f'{100 * x:.0f} %' for x in line['spread']) if line['n'] > 1 else '-'
-      made.append(f'| {name} | {figure(line["ours"], line["unit"])} | {figure(line["peer"], line["unit"])}, {peer} | '
-                  f'{ratio} | {line["n"]} | {spread} |')
-    made.append('')
+             f'ours and of the peer. [Commands, versions and all numbers]({file(machine).relative_to(ROOT)}).\n',
+             '| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|', *map(row, mine), '']
+    ran = {line['command'].split()[2].removeprefix('benchmarks.') for line in mine}  # one may have lines of other names
+    if absent := ', '.join(f'`{name}`' for name in COMMANDS if name not in ran):
+      made += [f'Not run on this machine: {absent}.', '']
   return '\n'.join(made)
 
 
@@ -145,17 +160,22 @@ def main(argv: list[str], doc: str) -> int:
   command.parse(argv)
   if unknown := set(FLAGS.only) - set(COMMANDS):
     raise Problem(f'--only={unknown.pop()}: choose from {", ".join(COMMANDS)}')
-  if not FLAGS.table:
-    output = Path(FLAGS.output or RESULTS / f'{re.sub("[^a-z0-9]+", "_", report.host().lower()).strip("_")}.jsonl')
-    for name in FLAGS.only:
-      for arguments in COMMANDS[name]:
-        filled = [a.format(**{flag: FLAGS[flag].value for flag in PLACES}) for a in arguments]
-        new = measured(name, filled, 60 * FLAGS.timeout_minutes)
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(''.join(json.dumps(line) + '\n' for line in kept(read(output), new)))
-  readme = ROOT / 'README.md'
-  readme.write_text(with_table(readme.read_text()))
-  return 0
+  for number in (signal.SIGTERM, signal.SIGHUP):  # so that `ended` ends what it began
+    signal.signal(number, lambda number, _: sys.exit(128 + number))
+  output, failed = Path(FLAGS.output or file(report.host())), False
+  for name in () if FLAGS.table else FLAGS.only:
+    for arguments in COMMANDS[name]:
+      filled = [a.format(**{flag: FLAGS[flag].value for flag in PLACES}) for a in arguments]
+      new = measured(name, filled, 60 * FLAGS.timeout_minutes)
+      print(*map(row, new), sep='\n', flush=True)
+      failed |= any('ours' not in line for line in new)
+      output.parent.mkdir(parents=True, exist_ok=True)
+      output.write_text(''.join(json.dumps(line) + '\n' for line in kept(read(output), new)))
+  if not FLAGS.output:
+    readme = ROOT / 'README.md'
+    readme.write_text(with_table(readme.read_text()))
+  print(f'lines: {output}' if FLAGS.output else 'the table: README.md')
+  return command.ERROR if failed else 0
 
 
 if __name__ == '__main__':

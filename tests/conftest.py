@@ -1,5 +1,6 @@
 """Eight CPU devices for every test in this process; a mesh takes as many of them as it wants."""
 import os
+import tempfile
 from pathlib import Path
 
 # libtpu is installed to compile for TPUs; without this it would look for one in each process, and complain.
@@ -13,6 +14,10 @@ os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=1 {_flags or ""}'.s
 import jax
 import pytest
 
+# Tests of a file compile the same programs again and again: each process keeps its own, until it ends.
+_programs = tempfile.TemporaryDirectory(prefix='daybreak-programs-')
+jax.config.update('jax_compilation_cache_dir', _programs.name)
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.2)
 jax.config.update('jax_num_cpu_devices', 8)
 jax.devices()  # reads the flags, once
 if _flags is None:

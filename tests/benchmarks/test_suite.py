@@ -1,5 +1,7 @@
 """The suite of benchmarks: what it keeps, and the table that it makes."""
 import json
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -34,10 +36,16 @@ def test_a_benchmark_that_fails_is_told_with_its_reason(monkeypatch):
   assert f'| `no_such_benchmark` | not measured: all: {line["not_measured"]["all"]} |' in suite.table([line])
 
 
+HANGS = '''import pathlib, subprocess, sys, time
+print({line!r}, flush=True)
+child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+pathlib.Path({child!r}).write_text(str(child.pid))
+time.sleep(600)
+'''
+
+
 def test_a_benchmark_that_hangs_is_ended_with_all_that_it_began_and_keeps_what_it_said(monkeypatch, tmp_path):
-  code = (f'import subprocess, sys, time; print({json.dumps(LINE)!r}, flush=True); '
-          "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']); "
-          f"open({str(tmp_path / 'child')!r}, 'w').write(str(child.pid)); time.sleep(600)")
+  code = HANGS.format(line=json.dumps(LINE), child=str(tmp_path / 'child'))
   real = suite.ended
   monkeypatch.setattr(suite, 'ended', lambda argv, seconds: real([sys.executable, '-c', code], seconds))
   begun = time.monotonic()
@@ -45,12 +53,33 @@ def test_a_benchmark_that_hangs_is_ended_with_all_that_it_began_and_keeps_what_i
   assert time.monotonic() - begun < 60
   assert said == LINE and why['not_measured'] == {'the rest': 'had not ended after 0.05 minutes'}
   assert why['command'] == 'python -m benchmarks.latency' and why['machine']
-  child = int((tmp_path / 'child').read_text())
-  for _ in range(100):
-    if state(child) in (None, 'Z'):  # gone, or gone and not yet asked after by whoever adopted it
-      return
+  assert gone(tmp_path / 'child'), 'a process that the benchmark began is still there'
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_suite_that_is_ended_ends_what_it_began(number, tmp_path):
+  hangs = HANGS.format(line='', child=str(tmp_path / 'child'))
+  code = ('import sys; from benchmarks import suite; from launchers import command; real = suite.ended; '
+          f'suite.ended = lambda argv, seconds: real([sys.executable, "-c", {hangs!r}], seconds); '
+          'suite.define_flags(); command.run(suite.main, "")')
+  process = subprocess.Popen([sys.executable, '-c', code, '--only=latency', f'--output={tmp_path / "lines"}'],
+                             cwd=suite.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+  for _ in range(600):
+    if (tmp_path / 'child').exists() and (tmp_path / 'child').read_text():
+      break
     time.sleep(0.1)
-  pytest.fail('a process that the benchmark began is still there')
+  process.send_signal(number)
+  assert process.wait(60) != 0
+  assert gone(tmp_path / 'child')
+
+
+def gone(file: Path) -> bool:
+  """Whether the process whose number a file holds ends within ten seconds."""
+  for _ in range(100):
+    if state(int(file.read_text())) in (None, 'Z'):  # gone, or gone and not yet asked after by whoever adopted it
+      return True
+    time.sleep(0.1)
+  return False
 
 
 def state(process: int) -> str | None:
@@ -77,7 +106,7 @@ def test_folders_of_this_machine_stay_out_of_what_is_kept():
 
 def test_the_table_has_ratio_runs_and_spread():
   text = suite.table([LINE, {**LINE, 'machine': 'N', 'peer': None, 'peer_name': None, 'ratio': None, 'spread': [0.1]}])
-  assert '| `latency` airbench float32 | 2 ms/query | 1 ms/query, x | **0.50** | 5 | 10 %, 25 % |' in text
+  assert '| `latency` airbench float32 | 2 ms/query | 1 ms/query, x (no y) | **0.50** | 5 | 10 %, 25 % |' in text
   assert '| `latency` airbench float32 | 2 ms/query | -, none: y: is not / there | - | 5 | 10 % |' in text
   assert '| - | 1 | - |' in suite.table([{**LINE, 'n': 1, 'ratio': None}]), 'one run spreads over nothing'
   assert text.index('M; 2026-11-25') < text.index('N; 2026-11-25')
@@ -90,14 +119,37 @@ def test_figures_keep_three_digits():
       '500 ms', '1,382 s', '2.5 s/step', '3 us', '12 %', '1,000 %', '1 s', '-']
 
 
-def test_a_command_that_is_run_again_replaces_its_lines():
-  other = {**LINE, 'machine': 'N'}
+def test_what_is_measured_again_replaces_lines_of_the_command_and_of_the_question():
+  other, failed = {**LINE, 'machine': 'N'}, {'benchmark': 'latency', 'machine': 'M', 'command': LINE['command']}
   again = {**LINE, 'ours': 1.0}
-  assert suite.kept([LINE, other], [again]) == [other, again]
+  assert suite.kept([LINE, other, failed], [again]) == [other, again]
+  assert suite.kept([LINE, other], [failed]) == [other, failed]
+  narrower = {**again, 'command': 'python -m benchmarks.latency --references=airbench'}
+  assert suite.kept([LINE, other], [narrower]) == [other, narrower]
+  assert suite.kept([LINE], [{**narrower, 'dtype': 'bfloat16'}])[0] == LINE, 'another question'
+
+
+def test_what_was_not_run_is_named():
+  assert 'Not run on this machine: `tape_overhead`, ' in suite.table([LINE])
+  absent = suite.table([LINE]).partition('Not run')[2]
+  assert '`squad`' in absent and '`latency`' not in absent
+  failed = {'benchmark': 'squad', 'machine': 'M', 'command': 'python -m benchmarks.squad', 'not_measured': {'all': 'x'}}
+  assert '`squad`' not in suite.table([LINE, failed]).partition('Not run')[2], 'it is in the table with its reason'
+
+
+def test_lines_go_to_the_file_that_is_named_and_a_failure_is_an_error(tmp_path, monkeypatch):
+  readme = (suite.ROOT / 'README.md').read_text()
+  code = ('from benchmarks import suite; from launchers import command; suite.COMMANDS["none"] = ((),); '
+          'suite.define_flags(); command.run(suite.main, "")')
+  done = subprocess.run([sys.executable, '-c', code, '--only=none', f'--output={tmp_path / "lines"}'], cwd=suite.ROOT,
+                        capture_output=True, text=True)
+  assert done.returncode == 1 and 'No module named benchmarks.none' in done.stdout
+  assert len(suite.read(tmp_path / 'lines')) == 1 and (suite.ROOT / 'README.md').read_text() == readme
 
 
 def test_a_line_says_when_where_and_how(capsys):
   report('x', ours=[1.0, 3.0], peer=[4.0, 4.0], peer_name='y', unit='s')
   made = json.loads(capsys.readouterr().out)
   assert made['ratio'] == 2.0 and made['n'] == 2 and made['spread'] == [1.0, 0.0]
+  assert made['versions']['jax'] and made['commit'].removesuffix('+changes').isalnum()
   assert 'cores' in made['machine'] and made['date'][:2] == '20' and made['command'].startswith('python -m benchmarks.')

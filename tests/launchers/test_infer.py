@@ -51,7 +51,7 @@ def runs(tmp_path_factory):
 
 def infer(run, scenario, mode, *more):
   flags, workdir = run
-  rate = ('--target_qps=50',) if scenario == 'server' and '--find_peak' not in more else ()
+  rate = ('--target_qps=150',) if scenario == 'server' and '--find_peak' not in more else ()
   return launch('infer', *flags, f'--workdir={workdir}', f'--scenario={scenario}', f'--mode={mode}', *SHORT, *rate,
                 *more)
 
