@@ -195,7 +195,7 @@ def run(main: Callable[[list[str], str], int], doc: str):
     fail(problem)
     status = ERROR
   except KeyboardInterrupt:
-    fail(GOES_ON)
+    fail('interrupted')  # where there are checkpoints, stop_at_once says so
     status = INTERRUPTED
   except BrokenPipeError:
     status = ERROR
