@@ -307,6 +307,17 @@ def test_score_checks_entries_and_refuses_what_is_not_there(tmp_path):
   assert launch('score').returncode == 2
 
 
+def test_score_of_a_folder_of_runs_names_some(tmp_path):
+  for name in ('a/tape.jsonl', 'b/ledger.jsonl', 'b/run_000/tape.jsonl', 'c/tape.jsonl', 'd/tape.jsonl', 'e/notes.txt'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('')
+  done = launch('score', f'--workdir={tmp_path}')
+  line = one_line(done.stderr)
+  assert done.returncode == 1 and 'is no run, but holds a, b, c and 1 more' in line, line
+  assert f'name one of them, such as --workdir={tmp_path}/a, or show all with --page' in line
+  assert 'its tape is empty' in one_line(launch('score', f'--workdir={tmp_path}/a').stderr)
+
+
 def test_records_match_what_the_library_derives(run):
   workdir, _, _ = run
   events = tapes.read(workdir)
