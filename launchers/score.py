@@ -10,7 +10,7 @@
   python -m launchers.score --compare A B             is A faster than B: two sets of runs, or two runs
 
 Exit status: 0 target reached (for a set: all runs are there; compared, whatever came out), 1 error (or not alike, and
-so not compared), 2 wrong flag, 3 target not reached.
+so not compared), 2 malformed command line, 3 target not reached.
 """
 from pathlib import Path
 

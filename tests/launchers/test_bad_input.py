@@ -48,13 +48,13 @@ def test_a_wrong_flag_or_value_is_named(arguments, status, words, tmp_path):
 
 
 def test_a_missing_flag_or_config_is_named(tmp_path):
-  for arguments, words in (
-      ([f'--workdir={tmp_path}'], ['--config is missing']),
-      ([f'--config={DIGITS}'], ['--workdir is missing']),
-      ([f'--config={DIGITS}', '--workdir='], ['--workdir= is empty']),
-      ([f'--workdir={tmp_path}', '--config=references/cifar/configs/digit.py'], ['no such file', 'configs/digits.py'])):
+  for arguments, status, words in (
+      ([f'--workdir={tmp_path}'], 2, ['--config is missing']),
+      ([f'--config={DIGITS}'], 2, ['--workdir is missing']),
+      ([f'--config={DIGITS}', '--workdir='], 2, ['--workdir= is empty']),
+      ([f'--workdir={tmp_path}', '--config=nope.py'], 1, ['nope.py: no such file', 'configs/digits.py'])):
     done = launch('train', *arguments)
-    assert done.returncode != 0
+    assert done.returncode == status
     for word in words:
       assert word in one_line(done.stderr)
 
