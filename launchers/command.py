@@ -1,5 +1,6 @@
 """What every command shares: flags in, one line out when something is wrong, an exit status that means something."""
 import dataclasses
+import difflib
 import fcntl
 import inspect
 import os
@@ -7,7 +8,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -43,6 +44,8 @@ def parse(argv: list[str], *, known_only: bool = False, pair: str | None = None)
   try:
     rest = flags.FLAGS(argv, known_only=known_only)
   except flags.Error as error:
+    if isinstance(error, flags.UnrecognizedFlagError):
+      error = flags.UnrecognizedFlagError(error.flagname, suggestions=_near(error.flagname))
     fail(' '.join(f'{error}'.split()) + f' (python -m {_module()} --help lists them)')
     sys.exit(USAGE)
   for name in flags.FLAGS:
@@ -54,6 +57,13 @@ def parse(argv: list[str], *, known_only: bool = False, pair: str | None = None)
     fail(f'{spare[0]!r} is not a flag; write --name=value')
     sys.exit(USAGE)
   return rest[1:]
+
+
+def _near(given: str) -> list[str]:
+  """The flag that a wrong name may mean, and a field of the config also by its bare name; absl would name its own."""
+  bare = {f'--{flag.name}': flag.name.removeprefix('config.') for flag in own_flags()}
+  closest = difflib.get_close_matches(given.removeprefix('config.'), bare.values(), n=1)
+  return [name for name, known in bare.items() if known in closest]
 
 
 def help_wanted(argv: list[str]) -> bool:
@@ -110,13 +120,18 @@ def recorded(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[st
   return found
 
 
+def own_flags() -> Iterator[flags.Flag]:
+  """The flags of this command, and none of the libraries that it uses."""
+  for module, defined in flags.FLAGS.flags_by_module_dict().items():
+    if module in ('__main__', sys.argv[0]) or module.startswith(('launchers.', 'training.')):
+      yield from defined
+
+
 def print_help(doc: str) -> int:
   """Prints what the command does and its own flags."""
   print(doc)
-  for module, defined in flags.FLAGS.flags_by_module_dict().items():
-    ours = module in ('__main__', sys.argv[0]) or module.startswith(('launchers.', 'training.'))
-    for flag in defined if ours else ():
-      print(f'  --{flag.name}={flag.default_as_str or flag.default}\n      {flag.help}')
+  for flag in own_flags():
+    print(f'  --{flag.name}={flag.default_as_str or flag.default}\n      {flag.help}')
   return REACHED
 
 
@@ -195,7 +210,7 @@ def run(main: Callable[[list[str], str], int], doc: str):
     fail(problem)
     status = ERROR
   except KeyboardInterrupt:
-    fail(GOES_ON)
+    fail('interrupted')  # where there are checkpoints, stop_at_once says so
     status = INTERRUPTED
   except BrokenPipeError:
     status = ERROR

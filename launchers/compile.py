@@ -7,7 +7,7 @@ Memory a device against its capacity, FLOPs, bytes, collectives, an estimate of 
 schedule; --sweep makes a table of several topologies. A ResNet-50 takes minutes to compile on two cores; its numbers
 are kept, so a second call only lowers the step again, which takes seconds. Any field of the config is a flag, as
 --config.batch_size=256. TPUs need `pip install -e '.[tpu]'` on Linux; cpu-N needs nothing.
-Exit status: 0 all fits (--sweep: something does), 1 it does not, or another error, 2 wrong flag.
+Exit status: 0 all fits (--sweep: something does), 1 it does not, or another error, 2 malformed command line.
 """
 import json
 from pathlib import Path

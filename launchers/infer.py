@@ -7,7 +7,8 @@
 `performance` times random ones, `dawnbench` times every sample once, one at a time, and measures too. Results are in
 WORKDIR/inference/SCENARIO/MODE: record.json, LoadGen's logs, a tape. MLPerf's rules ask for 600 seconds.
 What was measured before moves to WORKDIR/inference/SCENARIO/earlier.
-Exit status: 0 the run is valid, 1 error, 2 wrong flag, 3 it ran and is not valid, or misses DAWNBench's threshold.
+Exit status: 0 the run is valid, 1 error, 2 malformed command line, 3 it ran and is not valid, or misses
+DAWNBench's threshold.
 Ctrl-C ends it at once, by its signal, and keeps nothing.
 """
 import fcntl

@@ -31,7 +31,7 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     runs_dir.mkdir(parents=True, exist_ok=True)
   except OSError as error:
     raise Problem(f'--workdir={runs_dir}: cannot write there ({error.strerror}); name another') from None
-  worst, checked = 0, False
+  worst, checked = 0, False  # checked: before the first run that is trained, if any is
   for number in range(number_of_runs):
     name, seed = ledger.run_name(number), config.seed + number
     workdir = runs_dir / name
@@ -60,7 +60,10 @@ def train(config, runs_dir: Path, argv: list[str], asked_to_stop: list) -> int:
     if status in (command.USAGE, command.PREEMPTED, command.INTERRUPTED):
       return status
     worst = max(worst, status not in (command.REACHED, command.NOT_REACHED))
-  print(ledger.table(ledger.summarize(runs_dir)))
+  summary = ledger.summarize(runs_dir)
+  if not checked:
+    print(f"nothing was trained: the {number_of_runs} runs asked for are complete; of all {summary['n']} there:")
+  print(ledger.table(summary))
   print(f'records   {runs_dir / "summary.json"}')
   return command.ERROR if worst else 0
 

@@ -6,7 +6,7 @@ Each line of a rows file holds flags of launchers.compile, --topology=A,B,... fo
 comments. With --rows_a_chip=N a line is of the table of weak scaling: its batch is N for each chip, whatever the config
 says. A table takes the place of what is between <!-- begin: porting --> and <!-- end: porting -->, or the same with
 `scaling`, in the file; one that has no rows is left as it is.
-Exit status: 0 all rows could be judged, also those that do not fit; 1 an error, 2 a wrong flag.
+Exit status: 0 all rows could be judged, also those that do not fit; 1 an error, 2 a malformed command line.
 """
 import datetime
 import re

@@ -8,7 +8,8 @@
   python -m launchers.prepare --dataset=squad --vocab=FILE               SQuAD v1.1; the vocabulary of BERT if wanted
   python -m launchers.prepare --dataset=cifar10 --verify                 reads what was prepared; changes nothing
 
-Exit status: 0 prepared, or was so before; 1 error, or not what was prepared; 2 wrong flag; 130 interrupted.
+Exit status: 0 prepared, or was so before; 1 error, or not what was prepared; 2 malformed command line; 130
+interrupted.
 """
 import os
 import signal

@@ -10,7 +10,7 @@
   python -m launchers.score --compare A B             is A faster than B: two sets of runs, or two runs
 
 Exit status: 0 target reached (for a set: all runs are there; compared, whatever came out), 1 error (or not alike, and
-so not compared), 2 wrong flag, 3 target not reached.
+so not compared), 2 malformed command line, 3 target not reached.
 """
 from pathlib import Path
 
@@ -47,7 +47,16 @@ flags.DEFINE_string('author_email', '', 'for a DAWNBench entry, where the tape n
 
 
 def score_run(workdir: Path) -> int:
-  """Writes and prints the records of one run; the exit status."""
+  """Writes and prints the records of one run; the exit status.
+
+  Raises:
+    Problem: there is no run, but a folder of some, or its tape cannot be read.
+  """
+  inside = sorted({path.parent.name for name in command.BEGUN for path in workdir.glob(f'*/{name}')})
+  if inside and not (workdir / 'tape.jsonl').exists():
+    more = f' and {len(inside) - 3} more' if inside[3:] else ''
+    raise Problem(f'--workdir={workdir}: is no run, but holds {", ".join(inside[:3])}{more}; name one of them, such as '
+                  f'--workdir={workdir / inside[0]}, or show all with --page')
   events = tapes.read(workdir)
   if not events:
     raise Problem(f'{workdir}: its tape is empty: the run ended before it could say anything; train again')

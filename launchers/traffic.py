@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scoring import accuracy_log, inference, inference_package, loadgen_log, record, scenarios
-from scoring.problem import Problem
+from scoring.problem import Problem, counted
 from scoring.tape import Tape
 from serving import loadgen, systems
 from serving.engine import Engine
@@ -30,7 +30,7 @@ def drive(served: Served, sizes: tuple[int, ...], tape: Tape, folder: Path, rule
 
   flags: `mode`, `min_duration_seconds`, `target_qps`, `find_peak`.
   """
-  print(f'compiling {len(served.buckets) * len(sizes)} programs', flush=True)
+  print(f"compiling {counted(len(served.buckets) * len(sizes), 'program')}", flush=True)
   with tape.span('compile') as result:
     engine = Engine(served, sizes)
     engine.warm_up()
@@ -170,12 +170,12 @@ def measure(served: Served, kept: list, tape: Tape, logged: Iterable[tuple[int, 
     Problem: LoadGen has other answers than were given: memory was let go of too early, or the log is not of this run.
   """
   with tape.span('measure'):
-    metrics, counted = served.measure(each_first(kept))
+    metrics, num_evaluated = served.measure(each_first(kept))
   found = accuracy_log.digest((sample, row.tobytes()) for samples, answers in kept
                               for sample, row in zip(samples, answers))
   if logged is not None and accuracy_log.digest(logged) != found:
     raise Problem("the answers in LoadGen's log are not those that were given; run again")
-  tape.event('measured', metrics=metrics, num_evaluated=counted, answers_sha256=found)
+  tape.event('measured', metrics=metrics, num_evaluated=num_evaluated, answers_sha256=found)
 
 
 def each_first(kept: list) -> Iterable[tuple[list[int], np.ndarray]]:

@@ -3,8 +3,8 @@
   python -m launchers.train --config=references/cifar/configs/digits.py --workdir=runs/digits
 
 Any field of the config is a flag: --config.batch_size=256. The same command again resumes a run that was cut short.
-Exit status: 0 target reached, 1 error, 2 wrong flag, 3 schedule ended below the target, 75 preempted and
-saved (SIGTERM), 76 another process of a pod was lost, 130 interrupted and saved (Ctrl-C).
+Exit status: 0 target reached, 1 error, 2 malformed command line, 3 schedule ended below the target, 75
+preempted and saved (SIGTERM), 76 another process of a pod was lost, 130 interrupted and saved (Ctrl-C).
 """
 from scoring.tape import Tape, WallClock, process_start_seconds
 

@@ -27,7 +27,10 @@ SHORT = ('--config.num_epochs=2', '--config.stop=end')
     (['--config.shift_pixels=-1'], 1, ['shift_pixels=-1', 'at least 0']),
     (['--config.warmup_fraction=2'], 1, ['warmup_fraction=2', 'at most 1']),
     (['--eval_only', '--runs=2'], 2, ['--eval_only']),
-    (['--wrkdir=x'], 2, ['wrkdir', 'workdir']),
+    (['--wrkdir=x'], 2, ["'wrkdir'. Did you mean: --workdir ?"]),
+    (['--seed=3'], 2, ["'seed'. Did you mean: --config.seed ?"]),
+    (['--sed=3'], 2, ["'sed'. Did you mean: --config.seed ?"]),
+    (['--stderrtreshold=3'], 2, ["'stderrtreshold' (python"]),
     (['stray'], 2, ['stray', '--name=value']),
     (['--runs=0'], 2, ['runs']),
     (['--usd_per_hour=-3'], 1, ['usd_per_hour']),
@@ -45,13 +48,13 @@ def test_a_wrong_flag_or_value_is_named(arguments, status, words, tmp_path):
 
 
 def test_a_missing_flag_or_config_is_named(tmp_path):
-  for arguments, words in (
-      ([f'--workdir={tmp_path}'], ['--config is missing']),
-      ([f'--config={DIGITS}'], ['--workdir is missing']),
-      ([f'--config={DIGITS}', '--workdir='], ['--workdir= is empty']),
-      ([f'--workdir={tmp_path}', '--config=references/cifar/configs/digit.py'], ['no such file', 'configs/digits.py'])):
+  for arguments, status, words in (
+      ([f'--workdir={tmp_path}'], 2, ['--config is missing']),
+      ([f'--config={DIGITS}'], 2, ['--workdir is missing']),
+      ([f'--config={DIGITS}', '--workdir='], 2, ['--workdir= is empty']),
+      ([f'--workdir={tmp_path}', '--config=nope.py'], 1, ['nope.py: no such file', 'configs/digits.py'])):
     done = launch('train', *arguments)
-    assert done.returncode != 0
+    assert done.returncode == status
     for word in words:
       assert word in one_line(done.stderr)
 

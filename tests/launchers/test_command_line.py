@@ -1,5 +1,6 @@
 """The command line that a tape keeps, however it was written."""
 import dataclasses
+import os
 import shlex
 import subprocess
 import sys
@@ -115,3 +116,12 @@ def test_a_run_of_two_words_and_an_absolute_config_is_reviewed_without_a_finding
   lines = audit.findings([{**event, 'git_dirty': False} if event['event'] == 'process' else event
                           for event in tapes.read(tmp_path / 'run')])
   assert lines == [] and list(recipe._task(tapes.read(tmp_path / 'run'))) == []
+
+
+def test_ctrl_c_speaks_of_no_checkpoints_where_there_are_none(monkeypatch, capsys):
+  def interrupted(argv, doc):
+    raise KeyboardInterrupt
+  ended = []
+  monkeypatch.setattr(os, '_exit', ended.append)
+  commands.run(interrupted, '')
+  assert ended == [commands.INTERRUPTED] and capsys.readouterr().err == 'error: interrupted\n'

@@ -4,10 +4,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import types
 
 import jax
 import pytest
 
+from launchers import traffic
 from references.squad import bert_task, weights
 from scoring import dawnbench, inference, scenarios
 from scoring import tape as tapes
@@ -215,6 +217,14 @@ def test_two_at_once_are_refused(runs):
   first.send_signal(signal.SIGINT)
   assert finish(first).returncode == -signal.SIGINT, 'Ctrl-C ends it at once'
   assert infer(runs['digits'], 'single_stream', 'performance').returncode == 0, 'and leaves nothing in the way'
+
+
+@pytest.mark.parametrize('buckets, sizes, told', [((1,), (8,), '1 program'), ((40, 80), (1, 2, 4), '6 programs')])
+def test_the_programs_that_are_compiled_are_counted(buckets, sizes, told, monkeypatch, capsys):
+  monkeypatch.delattr(traffic, 'Engine')  # no more than the line
+  with pytest.raises(NameError, match='Engine'):
+    traffic.drive(types.SimpleNamespace(buckets=buckets), sizes, tapes.Tape(), None, None, None, None)
+  assert capsys.readouterr().out == f'compiling {told}\n'
 
 
 @pytest.mark.parametrize('name, more, status, words', [

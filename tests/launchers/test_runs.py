@@ -127,7 +127,10 @@ def test_runs_are_all_recorded_and_a_dropped_one_shows(tmp_path):
   entries = ledger.read(runs)
   assert [(e['run'], e['event']) for e in entries] == [(f'run_00{i}', e) for i in range(3) for e in ('begin', 'end')]
   before = {p: p.read_bytes() for p in runs.rglob('*') if p.is_file()}
-  assert train(runs, *SHORT, '--runs=3', '--config.seed=5').returncode == 0
+  assert 'nothing was trained' not in done.stdout
+  done = train(runs, *SHORT, '--runs=2', '--config.seed=5')
+  assert done.returncode == 0
+  assert done.stdout.startswith('nothing was trained: the 2 runs asked for are complete; of all 3 there:\n')
   assert launch('score', f'--workdir={runs}').returncode == 0
   assert {p: p.read_bytes() for p in runs.rglob('*') if p.is_file()} == before
   shutil.rmtree(runs / 'run_001')
@@ -302,6 +305,17 @@ def test_score_checks_entries_and_refuses_what_is_not_there(tmp_path):
   done = launch('score', f'--workdir={tmp_path / "nothing"}')
   assert done.returncode == 1 and 'cannot read the tape' in one_line(done.stderr)
   assert launch('score').returncode == 2
+
+
+def test_score_of_a_folder_of_runs_names_some(tmp_path):
+  for name in ('a/tape.jsonl', 'b/ledger.jsonl', 'b/run_000/tape.jsonl', 'c/tape.jsonl', 'd/tape.jsonl', 'e/notes.txt'):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text('')
+  done = launch('score', f'--workdir={tmp_path}')
+  line = one_line(done.stderr)
+  assert done.returncode == 1 and 'is no run, but holds a, b, c and 1 more' in line, line
+  assert f'name one of them, such as --workdir={tmp_path}/a, or show all with --page' in line
+  assert 'its tape is empty' in one_line(launch('score', f'--workdir={tmp_path}/a').stderr)
 
 
 def test_records_match_what_the_library_derives(run):
