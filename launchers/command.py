@@ -114,7 +114,7 @@ def print_help(doc: str) -> int:
   """Prints what the command does and its own flags."""
   print(doc)
   for module, defined in flags.FLAGS.flags_by_module_dict().items():
-    ours = module in ('__main__', sys.argv[0]) or module.startswith(('launchers.', 'training.'))
+    ours = module in ('__main__', sys.argv[0]) or module.startswith(('launchers.', 'training.', 'benchmarks.'))
     for flag in defined if ours else ():
       print(f'  --{flag.name}={flag.default_as_str or flag.default}\n      {flag.help}')
   return REACHED
