@@ -1,11 +1,13 @@
 """Seconds to train CIFAR-10 to 94 %, ours against airbench94_muon as its author wrote it, on this machine.
 
   python -m benchmarks.airbench --peer_dir=DIR --data_dir=DIR [--config=references/cifar/configs/fastest.py] [--runs=25]
+                               [--dtype=bfloat16] [--workdir=DIR] [--more=--config.compute_dtype=float32]
 
 Each side trains --runs times in processes of its own, one side after the other, ours by `launchers.train --runs=N`, the
 peer by `benchmarks.airbench_peer`; both commands are in the line that is printed. The ratio is of median seconds of the
 WARM clock, the peer's own: setting up from data, training, and the last evaluation with its views. A recipe with a
 fixed schedule hits or misses: both accuracies are there, with the mean's 95 % interval, and how many runs reached 94 %.
+The peer needs the extra `peers` and torchvision.
 """
 import json
 import re
@@ -16,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import airbench_peer
+from benchmarks import airbench_peer, progress
 from benchmarks.report import report, shown
 from launchers import command as commands
 from scoring import clocks, ledger, statistics
@@ -48,8 +50,14 @@ def ours(workdir: Path) -> tuple[list[str], list[dict]]:
 def theirs() -> tuple[list[str], list[dict]]:
   command = [sys.executable, '-m', 'benchmarks.airbench_peer', f'--peer_dir={FLAGS.peer_dir}', f'--runs={FLAGS.runs}',
              f'--data_dir={FLAGS.data_dir}', f'--dtype={FLAGS.dtype}']
-  ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-  runs = [json.loads(line) for line in ran.stdout.splitlines() if line.startswith('{"run"')]
+  runs = []
+  with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    for line in process.stdout:
+      progress.say(line.rstrip())  # a run takes minutes on a CPU
+      if line.startswith('{"run"'):
+        runs.append(json.loads(line))
+  if process.returncode:
+    raise Problem(f'the peer ended with status {process.returncode}; see what it printed: {shown(command[1:])}')
   return command, [{**run, 'dtype': FLAGS.dtype if run['device'] == 'cpu' else 'float16'} for run in runs]
 
 
@@ -57,7 +65,7 @@ def main(argv: list[str], doc: str) -> int:
   if commands.help_wanted(argv):
     return commands.print_help(doc)
   commands.parse(argv)
-  airbench_peer.check(FLAGS.peer_dir)
+  airbench_peer.check(FLAGS.peer_dir)  # before ours trains, and for long
   with tempfile.TemporaryDirectory() as spare:
     made = {'ours': ours(Path(FLAGS.workdir or spare).expanduser()), 'peer': theirs()}
   told = {}

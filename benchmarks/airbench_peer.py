@@ -18,6 +18,7 @@ from unittest import mock
 
 from absl import flags
 
+from benchmarks import extras
 from input_pipelines import cifar10
 from launchers import command
 from scoring.problem import Problem
@@ -38,11 +39,12 @@ def define_flags():
 
 
 def check(peer_dir: str) -> Path:
-  """Its file; raises Problem where it is not there."""
+  """Its file; raises Problem where it, or what it imports, is not there."""
   path = Path(peer_dir).expanduser() / FILE
   if not peer_dir or not path.is_file():
     raise Problem(f'--peer_dir={peer_dir}: no {FILE} there; git clone '
                   f'https://github.com/KellerJordan/cifar10-airbench, git checkout {COMMIT}, and name that folder')
+  extras.need('peers', 'torch', 'torchvision')
   return path
 
 
@@ -52,10 +54,7 @@ def load(peer_dir: str):
   spec = importlib.util.spec_from_file_location('airbench94_muon', path)
   module = importlib.util.module_from_spec(spec)
   with mock.patch.object(sys, 'argv', [str(path)]):  # it reads its own text
-    try:
-      spec.loader.exec_module(module)
-    except ModuleNotFoundError as missing:
-      raise Problem(f"{path}: {missing}; pip install -e '.[peers]' torchvision") from None
+    spec.loader.exec_module(module)
   return module
 
 

@@ -1,6 +1,7 @@
 """Images/s of a training step of airbench94_muon on made-up images, ours against its author's in torch, compiled.
 
-  python -m benchmarks.cifar_step --peer_dir=DIR [--batch_size=2000] [--image_size=32] [--dtype=bfloat16]
+  python -m benchmarks.cifar_step --peer_dir=DIR [--batch_size=2000] [--image_size=32] [--dtype=bfloat16] [--steps=N]
+                                  [--turns=5]
 
 Both compute forward and backward pass and both optimizers on batches that lie on the device, on the accelerator if
 there is one (torch needs to see it too), else on the CPU, with float32 parameters. Ours also shifts and mirrors the
@@ -21,11 +22,11 @@ from references.cifar.configs import airbench94_muon
 from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer('batch_size', 2000, 'images a step')
-flags.DEFINE_integer('image_size', 32, 'rows and columns')
+flags.DEFINE_integer('batch_size', 2000, 'images a step', lower_bound=1)
+flags.DEFINE_integer('image_size', 32, 'rows and columns', lower_bound=1)
 PEERS_LEAST = 28  # rows: three poolings leave 3 x 3 of them, which the author's network pools once more
-flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 2 on a CPU, 50 on an accelerator')
-flags.DEFINE_integer('turns', 5, 'turns of each')
+flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 2 on a CPU, 50 on an accelerator', lower_bound=0)
+flags.DEFINE_integer('turns', 5, 'turns of each', lower_bound=1)
 
 
 def ours(images, labels):
@@ -68,6 +69,8 @@ def main(argv: list[str], doc: str) -> int:
   if FLAGS.peer_dir and FLAGS.image_size < PEERS_LEAST:
     raise Problem(f"--image_size={FLAGS.image_size}: the author's network takes {PEERS_LEAST} or more; leave "
                   '--peer_dir out for ours alone')
+  if FLAGS.peer_dir:
+    airbench_peer.check(FLAGS.peer_dir)
   memory.keep_freed()
   rng, size = np.random.default_rng(0), FLAGS.batch_size
   images, labels = rng.integers(0, 255, (size, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, size).astype(np.int32)

@@ -2,20 +2,23 @@
 
   python -m benchmarks.convolution [--batch_size=512]
 
-The peers are XLA's own convolution, and flax's max_pool, with their gradients, in the same process, dtype and shapes.
+The peers are XLA's own convolution, and flax's max_pool, with their gradients, in the same process, dtype and shapes,
+and take turns with ours, so that what else the machine does falls on both. One line on stderr a shape.
 Two lines for each dtype: the seconds of one pass through the six convolutions of the network, and through its three
 2 x 2 poolings.
 """
 import functools
-import sys
 import time
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
+from benchmarks import progress
 from benchmarks.report import report
+from launchers import command
 from references.cifar.convolution import _plain, conv3x3
 from references.cifar.pooling import max_pool
 
@@ -24,17 +27,24 @@ SHAPES = ((31, 30, 24, 64), (15, 15, 64, 64), (15, 14, 64, 256), (7, 7, 256, 256
 POOLED = ((30, 64), (14, 256), (6, 256))  # rows and columns, channels
 REPETITIONS = 5
 
+FLAGS = flags.FLAGS
 
-def timed(functions_and_arguments) -> list[float]:
-  """Seconds of one call of each function, summed, for each repetition."""
-  seconds = [0.0] * REPETITIONS
-  for function, arguments in functions_and_arguments:
-    function = jax.jit(function)
-    jax.block_until_ready(function(*arguments))
-    for i in range(REPETITIONS):
-      start = time.perf_counter()
+
+def timed(cases) -> list[list[float]]:
+  """Of ours and of the peer: seconds of one call for each shape, summed, for each repetition.
+
+  cases: (ours, peer, their arguments), one a shape.
+  """
+  seconds = [[0.0] * REPETITIONS for _ in range(2)]
+  for *both, arguments in cases:
+    compiled = [jax.jit(function) for function in both]
+    for function in compiled:
       jax.block_until_ready(function(*arguments))
-      seconds[i] += time.perf_counter() - start
+    for repetition in range(REPETITIONS):
+      for function, kept in zip(compiled, seconds):
+        start = time.perf_counter()
+        jax.block_until_ready(function(*arguments))
+        kept[repetition] += time.perf_counter() - start
   return seconds
 
 
@@ -42,34 +52,42 @@ def normal(shape, dtype):
   return jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype)
 
 
-def convolutions(convolution, batch_size: int, dtype):
-  """Forward and backward pass of each."""
-  for size, computed, channels, filters in SHAPES:
-    of_size = functools.partial(convolution, size=(computed, computed))
-    yield lambda x, kernel, dy, of_size=of_size: (of_size(x, kernel), jax.vjp(of_size, x, kernel)[1](dy)), (
-        normal((batch_size, size, size, channels), dtype), normal((3, 3, channels, filters), dtype),
-        normal((batch_size, computed, computed, filters), dtype))
+def convolutions(batch_size: int, dtype):
+  """(ours, peer, arguments) of each: forward and backward pass."""
+  def both(convolution, x, kernel, dy):
+    return convolution(x, kernel), jax.vjp(convolution, x, kernel)[1](dy)
+  for number in progress.told(len(SHAPES), f'convolution {dtype}, shape'):
+    size, computed, channels, filters = SHAPES[number]
+    yield (*(functools.partial(both, functools.partial(convolution, size=(computed, computed)))
+             for convolution in (lambda x, kernel, size: conv3x3(x, kernel, size), _plain)),
+           (normal((batch_size, size, size, channels), dtype), normal((3, 3, channels, filters), dtype),
+            normal((batch_size, computed, computed, filters), dtype)))
 
 
-def poolings(pool, batch_size: int, dtype):
-  """Forward and backward pass of each."""
-  for size, channels in POOLED:
-    yield lambda x, dy: (pool(x), jax.vjp(pool, x)[1](dy)), (
-        normal((batch_size, size, size, channels), dtype), normal((batch_size, size // 2, size // 2, channels), dtype))
+def poolings(batch_size: int, dtype):
+  """(ours, peer, arguments) of each: forward and backward pass."""
+  def both(pool, x, dy):
+    return pool(x), jax.vjp(pool, x)[1](dy)
+  for number in progress.told(len(POOLED), f'pooling {dtype}, shape'):
+    size, channels = POOLED[number]
+    yield (*(functools.partial(both, pool) for pool in (max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2)))),
+           (normal((batch_size, size, size, channels), dtype),
+            normal((batch_size, size // 2, size // 2, channels), dtype)))
 
 
-def main():
-  given = [a for a in sys.argv[1:] if a.startswith('--batch_size=')]
-  batch_size = int(given[0].split('=')[1]) if given else 512
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   for dtype in ('float32', 'bfloat16'):
-    for what, ours, peer, name in (
-        ('convolution', convolutions(lambda x, kernel, size: conv3x3(x, kernel, size), batch_size, dtype),
-         convolutions(_plain, batch_size, dtype), "XLA's convolution"),
-        ('pooling', poolings(max_pool, batch_size, dtype),
-         poolings(lambda x: nn.max_pool(x, (2, 2), (2, 2)), batch_size, dtype), "flax's max_pool")):
-      report(what, ours=timed(ours), peer=timed(peer), peer_name=name, unit='s', dtype=dtype, batch_size=batch_size,
+    for what, cases, name in (('convolution', convolutions, "XLA's convolution"),
+                              ('pooling', poolings, "flax's max_pool")):
+      ours, peer = timed(cases(FLAGS.batch_size, dtype))
+      report(what, ours=ours, peer=peer, peer_name=name, unit='s', dtype=dtype, batch_size=FLAGS.batch_size,
              jax=jax.__version__, platform=jax.default_backend())
+  return 0
 
 
 if __name__ == '__main__':
-  main()
+  flags.DEFINE_integer('batch_size', 512, 'images', lower_bound=1)
+  command.run(main, __doc__)

@@ -11,20 +11,22 @@ named, with the reason (`pip install -e '.[peers]'`; TensorFlow and DALI by hand
 import importlib
 import io
 import os
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
+from benchmarks import progress
 from benchmarks.report import report
 from input_pipelines import imagenet, jpeg
+from launchers import command
+from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('images', None, 'folder of JPEGs, in subfolders too', required=True)
-flags.DEFINE_integer('image_size', 224, 'rows and columns of a crop')
-flags.DEFINE_integer('passes', 5, 'passes over the images, after one that does not count')
+flags.DEFINE_integer('image_size', 224, 'rows and columns of a crop', lower_bound=1)
+flags.DEFINE_integer('passes', 5, 'passes over the images, after one that does not count', lower_bound=1)
 
 REDUCED = {2: 'IMREAD_REDUCED_COLOR_2', 4: 'IMREAD_REDUCED_COLOR_4', 8: 'IMREAD_REDUCED_COLOR_8'}
 
@@ -141,12 +143,15 @@ def installed(image_size, example) -> tuple[dict, dict[str, str]]:
   return routes, missing
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   images = [path.read_bytes() for path in sorted(Path(FLAGS.images).rglob('*')) if path.is_file()
             and path.suffix.lower() in ('.jpg', '.jpeg')]
   if not images or not jpeg.compiled():
-    sys.exit(f'error: --images={FLAGS.images}: no .jpg or .jpeg there' if not images else
-             'error: input_pipelines._jpeg is not compiled, and it is what is measured; see input_pipelines/README.md')
+    raise Problem(f'--images={FLAGS.images}: no .jpg or .jpeg there' if not images else
+                  'input_pipelines._jpeg is not compiled, and it is what is measured; see input_pipelines/README.md')
   os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
   sizes = [jpeg.size(data, 'image') for data in images]
   boxes = [imagenet.random_box(*size, np.random.default_rng(i)) for i, size in enumerate(sizes)]
@@ -156,7 +161,7 @@ def main(_):
   routes = {'plain': (own, images), 're-packed': (own, packed), **{name: (r, images) for name, r in peers.items()}}
   seconds = {name: [] for name in routes}
   out = np.empty((FLAGS.image_size, FLAGS.image_size, 3), np.uint8)
-  for number in range(FLAGS.passes + 1):
+  for number in progress.told(FLAGS.passes + 1, 'pass'):
     for name, (route, files) in routes.items():
       start = time.process_time()
       for data, box in zip(files, boxes):
@@ -170,7 +175,8 @@ def main(_):
     report(f'decode, {name}', ours=seconds[name], peer=seconds[best], peer_name=best, unit='s/image',
            images=len(images), crop_share=round(float(covered), 3), images_per_second_per_core=per_second,
            repacked_size=round(sum(map(len, packed)) / sum(map(len, images)), 4), not_installed=missing)
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main, __doc__)

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 from absl import flags
 
+from benchmarks import progress
 from benchmarks.report import report
 from launchers import command
 from scoring import tape as tapes
@@ -49,8 +50,8 @@ def main(argv: list[str], doc: str) -> int:
   models = {fold: task.serve(variables, fold=fold) for fold in (True, False)}
   engines = {fold: Engine(served, (size,)) for fold, served in models.items()}
   answers, seconds = {fold: [] for fold in models}, {fold: [] for fold in models}
-  for start in range(0, total, size):
-    chosen = list(range(start, min(start + size, total)))
+  for number in progress.told(-(-total // size), 'batch'):
+    chosen = list(range(number * size, min((number + 1) * size, total)))
     for fold, served in models.items():  # in turn, so that both see the same machine
       samples = Samples(served)
       samples.load(chosen)
@@ -72,7 +73,7 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('workdir', None, 'folder of a run of images')
+  flags.DEFINE_string('workdir', None, 'folder of a run of images', required=True)
   flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets')
   flags.DEFINE_integer('num_images', 10_000, 'so many of the test set', lower_bound=1)
   command.run(main, __doc__)

@@ -1,7 +1,8 @@
 """How much of training a ResNet-50 on photographs is waiting for input: with batches made ahead, and without.
 
   python -m launchers.prepare --dataset=image_folder --name=imagenette --from_dir=DIR
-  python -m benchmarks.input_wait [--name=imagenette] [--data_dir=DIR] [--image_size=64] [--batch_size=32] [--steps=10]
+  python -m benchmarks.input_wait [--name=imagenette] [--data_dir=DIR] [--depth=50] [--image_size=64]
+                                  [--batch_size=32] [--steps=10] [--turns=5]
 
 Our loop, our pipeline, one compiled step; `waiting` is the share of the `data` span (scoring/clocks.py) in training.
 The peer makes each batch when its step is due, and waits for each step, in turn: what it waits is what the pipeline
@@ -14,12 +15,13 @@ import time
 from pathlib import Path
 from unittest import mock
 
-from absl import app, flags
+from absl import flags
 
+from benchmarks import progress
 from benchmarks.report import report
 from input_pipelines import feed, imagenet, images
+from launchers import command
 from references.resnet_imagenet.task import Config
-from scoring.problem import Problem
 from scoring.tape import Tape, spans
 from training import loop, mesh
 from training.chunks import Cadence
@@ -34,10 +36,10 @@ def define_flags():
   flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets')
   flags.DEFINE_string('name', 'imagenette', 'data set')
   flags.DEFINE_integer('depth', 50, 'of the ResNet')
-  flags.DEFINE_integer('image_size', 64, 'rows and columns of a crop')
-  flags.DEFINE_integer('batch_size', 32, 'images a step')
-  flags.DEFINE_integer('steps', 10, 'steps a turn')
-  flags.DEFINE_integer('turns', 5, 'of each')
+  flags.DEFINE_integer('image_size', 64, 'rows and columns of a crop', lower_bound=1)
+  flags.DEFINE_integer('batch_size', 32, 'images a step', lower_bound=1)
+  flags.DEFINE_integer('steps', 10, 'steps a turn', lower_bound=1)
+  flags.DEFINE_integer('turns', 5, 'of each', lower_bound=1)
 
 
 class WhenDue(feed.Feed):
@@ -97,14 +99,15 @@ class Training:
     return (spent['train'] + spent['data']) / steps, spent['data'] / steps
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   data_dir = str(Path(FLAGS.data_dir).expanduser())
-  if FLAGS.steps < 1 or FLAGS.turns < 1:
-    raise Problem('--steps and --turns: at least 1')
   turns = 2 * FLAGS.turns
   training = Training(recipe(data_dir, FLAGS['name'].value, turns * (FLAGS.steps + WARM_UP)), data_dir)
   ahead, due = [], []
-  for _ in range(FLAGS.turns):
+  for _ in progress.told(FLAGS.turns, 'turn'):
     ahead.append(training.turn(FLAGS.steps))
     with nothing_ahead():
       due.append(training.turn(FLAGS.steps))
@@ -114,8 +117,9 @@ def main(_):
           'step_seconds': round(statistics.median(seconds - waited for seconds, waited in due), 4)}
   report('input_wait', what='waiting', ours=share(ahead), peer=share(due), unit='%', **more)
   report('input_wait', what='step', ours=[s for s, _ in ahead], peer=[s for s, _ in due], unit='s/step', **more)
+  return 0
 
 
 if __name__ == '__main__':
   define_flags()
-  app.run(main)
+  command.run(main, __doc__)

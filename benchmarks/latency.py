@@ -1,6 +1,7 @@
 """Seconds of one query, and of a sample offline, of each reference, against torch.compile and ONNX Runtime.
 
-  python -m benchmarks.latency [--references=airbench,resnet50,bert_base_128,bert_base_384] [--dtypes=...] [--quick]
+  python -m benchmarks.latency [--references=airbench,resnet50,bert_base_128,bert_base_384] [--dtypes=bfloat16,float32]
+                               [--scenarios=single_stream,offline] [--batch_size=N] [--seconds=4] [--turns=5] [--quick]
 
 Ours is measured as LoadGen sees it: from the call of a system's `issue` with a sample in host memory to the call of
 `complete` with its answer in host memory. Peers get the same rows as one array and give the same kind of answer;
@@ -16,10 +17,11 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import serving_cases, serving_peers
+from benchmarks import progress, serving_cases, serving_peers
 from benchmarks.report import report
+from launchers import command
 from serving import systems
 from serving.engine import Engine
 from serving.samples import Samples
@@ -27,9 +29,12 @@ from serving.samples import Samples
 FLAGS = flags.FLAGS
 flags.DEFINE_list('references', ['airbench', 'resnet50', 'bert_base_128', 'bert_base_384'],
                   'which; and digits')
+flags.register_validator('references', serving_cases.known, serving_cases.CHOICE)
 flags.DEFINE_list('dtypes', ['bfloat16', 'float32'], 'of the computation; the recipes have bfloat16')
+flags.register_validator('dtypes', {'bfloat16', 'float32'}.issuperset, 'must be of bfloat16 and float32')
 flags.DEFINE_list('scenarios', ['single_stream', 'offline'], 'batch 1, or the largest batches')
-flags.DEFINE_integer('batch_size', 0, 'of offline; 0: 16 on a CPU, 64 on an accelerator')
+flags.register_validator('scenarios', {'single_stream', 'offline'}.issuperset, 'must be of single_stream and offline')
+flags.DEFINE_integer('batch_size', 0, 'of offline; 0: 16 on a CPU, 64 on an accelerator', lower_bound=0)
 flags.DEFINE_list('torch_modes', [], "of torch.compile; default: 'default' on a CPU, and on a GPU "
                   "'reduce-overhead' and 'max-autotune', which both use CUDA graphs")
 flags.DEFINE_float('seconds', 4.0, 'of a turn, about', lower_bound=0)
@@ -104,6 +109,7 @@ def prepared(prepare: Callable[[object], Ask], contenders) -> tuple[dict[str, As
   """(by name what asks, by name why not), after a first query that compiles; the first contender is ours."""
   asks, failed = {}, {}
   for contender in contenders:
+    progress.say(f'compiling: {contender.name}')
     try:
       ask = prepare(contender)
       ask(0)
@@ -130,7 +136,7 @@ def measured(asks: dict[str, Ask], least: int) -> tuple[dict[str, list[np.ndarra
   longest = max(float(np.median(spent(ask, least))) for ask in asks.values())
   queries = int(np.clip(FLAGS.seconds / longest, least, MOST))
   turns, cpu = {name: [] for name in asks}, dict.fromkeys(asks, 0.0)
-  for _ in range(FLAGS.turns):
+  for _ in progress.told(FLAGS.turns, 'turn'):
     for name, ask in asks.items():
       spent(ask, min(2, least))  # wakes its threads, and lets those of the one before fall asleep
       start = time.process_time()
@@ -154,7 +160,10 @@ def line(reference: str, dtype: str, scenario: str, asks, failed, samples: int, 
          threads=serving_peers.THREADS, versions={'jax': jax.__version__, **serving_peers.versions()}, **more)
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   on_cpu = jax.default_backend() == 'cpu'
   batch_size = FLAGS.batch_size or (16 if on_cpu else 64)
   modes = FLAGS.torch_modes or (['default'] if on_cpu else ['reduce-overhead', 'max-autotune'])
@@ -164,12 +173,14 @@ def main(_):
     case = cases[reference]
     for dtype in FLAGS.dtypes:
       ready = functools.partial(prepared, contenders=[Ours(), *map(Theirs, peers)])
+      progress.say(f'{reference} {dtype}')
       if 'single_stream' in FLAGS.scenarios:
         line(reference, dtype, 'single_stream', *ready(lambda x: x.single_stream(case, dtype)), 1)
       if 'offline' in FLAGS.scenarios:
         line(reference, dtype, 'offline', *ready(lambda x: x.offline(case, dtype, batch_size)),
              serving_cases.NUM_SAMPLES, batch_size=batch_size)
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main, __doc__)

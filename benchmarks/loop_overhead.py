@@ -4,7 +4,7 @@
 
 The peer is what a script would do: one jitted, donated step, batches gathered on the host with numpy in the same
 order, one synchronisation at the end of each epoch. Both train digits for the same number of steps from the same
-state; evaluation is left out of both.
+state; evaluation is left out of both. No flags but --help; one line on stderr after each of the seven repetitions.
 """
 import dataclasses
 import time
@@ -12,7 +12,9 @@ import time
 import jax
 import numpy as np
 
+from benchmarks import progress
 from benchmarks.report import report
+from launchers import command
 from references.cifar.configs.digits import get_config
 from scoring import clocks
 from scoring.tape import Tape
@@ -56,14 +58,18 @@ def bare(config) -> float:
   return time.perf_counter() - begin
 
 
-def main():
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   config = dataclasses.replace(get_config(), num_epochs=EPOCHS, stop='end')
   mine, theirs = [], []
-  for _ in range(REPETITIONS):
+  for _ in progress.told(REPETITIONS, 'repetition'):
     mine.append(ours(config))
     theirs.append(bare(config))
   report('loop_overhead', ours=mine, peer=theirs, peer_name='bare jax.jit loop over numpy batches', unit='s')
+  return 0
 
 
 if __name__ == '__main__':
-  main()
+  command.run(main, __doc__)

@@ -14,9 +14,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
+from benchmarks import progress
 from benchmarks.report import report
+from launchers import command
 from scoring import ledger, record
 from scoring import tape as tapes
 from scoring.page import site
@@ -56,13 +58,16 @@ def opening(index: Path) -> list[float] | None:
   return found
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   with tempfile.TemporaryDirectory() as name:
     root, output = Path(name) / 'runs', Path(name) / 'page'
     make(root, FLAGS.runs)
     sample = sorted(root.glob('**/tape.jsonl'))[::max(1, FLAGS.runs // SAMPLE)]
     ours, peer, cpu = [], [], []
-    for _ in range(REPETITIONS):
+    for _ in progress.told(REPETITIONS, 'repetition'):
       begin, begin_cpu = time.perf_counter(), time.process_time()
       index, collection = site.write(root, output)
       ours.append((time.perf_counter() - begin) / FLAGS.runs * 1e3)
@@ -80,7 +85,8 @@ def main(_):
          writes_cpu_seconds=cpu, bytes=sizes,
          opens_seconds=opened and [round(one, 2) for one in opened],
          opens_median=opened and round(statistics.median(opened), 2))
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main, __doc__)

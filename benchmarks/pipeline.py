@@ -1,7 +1,8 @@
 """Training batches/s of the whole input pipeline, records to uint8 batches, on one core and on two, and its memory.
 
   python -m launchers.prepare --dataset=image_folder --name=imagenette --from_dir=DIR
-  python -m benchmarks.pipeline --name=imagenette [--data_dir=DIR] [--image_size=224] [--images=20000]
+  python -m benchmarks.pipeline --name=imagenette [--data_dir=DIR] [--image_size=224] [--batch_size=128]
+                                [--images=20000] [--turns=3]
 
 The process is pinned to one core, then to two, in turns; a decoding thread belongs to each. The peer is the pipeline on
 one core, so the ratio is what the second core gains, 2 at best. Memory is the process's resident size after a tenth of
@@ -11,19 +12,21 @@ import itertools
 import os
 import time
 
-from absl import app, flags
+from absl import flags
 
+from benchmarks import progress
 from benchmarks.report import report
 from input_pipelines import imagenet, images, jpeg
 from input_pipelines.source import Shuffled
+from launchers import command
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets')
 flags.DEFINE_string('name', 'imagenet2012', 'data set')
-flags.DEFINE_integer('image_size', 224, 'rows and columns of a crop')
-flags.DEFINE_integer('batch_size', 128, 'images a batch')
-flags.DEFINE_integer('images', 20_000, 'images in all, over all turns')
-flags.DEFINE_integer('turns', 3, 'turns of each number of cores')
+flags.DEFINE_integer('image_size', 224, 'rows and columns of a crop', lower_bound=1)
+flags.DEFINE_integer('batch_size', 128, 'images a batch', lower_bound=1)
+flags.DEFINE_integer('images', 20_000, 'images in all, over all turns', lower_bound=1)
+flags.DEFINE_integer('turns', 3, 'turns of each number of cores', lower_bound=1)
 
 
 def resident_bytes() -> int:
@@ -32,7 +35,10 @@ def resident_bytes() -> int:
     return int(fields.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   records = images.Records(FLAGS.data_dir, FLAGS['name'].value, 'train')
   order = Shuffled(len(records), FLAGS.batch_size, seed=0, remainder='carry')
   split = imagenet.split(imagenet.random_crops(records, 0, 0.05), order, lambda step: FLAGS.image_size, '',
@@ -40,7 +46,7 @@ def main(_):
   cores = sorted(os.sched_getaffinity(0))[:2]
   steps = max(FLAGS.images // FLAGS.batch_size // (2 * FLAGS.turns), 2)
   seconds, memory, first = {1: [], 2: []}, [], itertools.count(0, steps)
-  for _ in range(FLAGS.turns):
+  for _ in progress.told(FLAGS.turns, 'turn'):
     for number in (1, 2):
       os.sched_setaffinity(0, cores[:number])
       start, at = time.perf_counter(), next(first)
@@ -52,7 +58,8 @@ def main(_):
          images_per_second=[round(FLAGS.batch_size / min(seconds[n]), 1) for n in (1, 2)], images=len(memory) *
          FLAGS.batch_size, image_size=FLAGS.image_size, compiled_decoder=jpeg.compiled(),
          resident_mb=[round(x / 1e6, 1) for x in (tenth, last)])
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main, __doc__)

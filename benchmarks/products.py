@@ -3,7 +3,7 @@
   python -m benchmarks.products
 
 The peer is what XLA makes of the same operation, in the same process and type, with the same constant weights. One line
-of JSON for each kind and type: the sum over its shapes, one example each.
+of JSON for each kind and type: the sum over its shapes, one example each. No flags but --help.
 """
 import functools
 import time
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.report import report
+from launchers import command
 from serving import products
 
 REPETITIONS = 15
@@ -41,7 +42,10 @@ def operations(kind: str, dtype):
                              dimension_numbers=('NHWC', 'HWIO', 'NHWC')), made(1, rows, rows, channels))
 
 
-def main():
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   for dtype in ('float32', 'bfloat16'):
     for kind in ('dense', *SHAPES):
       seconds = [[0.0] * REPETITIONS for _ in range(2)]
@@ -55,7 +59,8 @@ def main():
               kept[repetition] += time.process_time() - start
       report('products', ours=seconds[0], peer=seconds[1], peer_name="XLA's own", unit='CPU s', kind=kind, dtype=dtype,
              device=jax.devices()[0].device_kind, jax=jax.__version__)
+  return 0
 
 
 if __name__ == '__main__':
-  main()
+  command.run(main, __doc__)

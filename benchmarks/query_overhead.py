@@ -1,10 +1,12 @@
 """What a query costs beside the executable: LoadGen, our system, samples and the call, for each reference.
 
-  python -m benchmarks.query_overhead
+  python -m benchmarks.query_overhead [--references=airbench,resnet50,bert_base_384] [--dtype=bfloat16]
+                                      [--queries=3000] [--repetitions=7] [--quick]
 
 The real LoadGen sends single-stream queries to our system, whose executable takes the same arguments and gives an
 answer of the same shape, and of each argument reads one number. The peer is LoadGen with a system that answers at once,
 which is the least that a query costs: the ratio says what share of ours that is. Nothing here is verified by MLCommons.
+LoadGen needs the extra `inference`.
 """
 import dataclasses
 import tempfile
@@ -13,10 +15,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import serving_cases
+from benchmarks import progress, serving_cases
 from benchmarks.report import report
+from launchers import command
 from scoring import loadgen_log
 from serving import loadgen, systems
 from serving.engine import Engine
@@ -25,6 +28,7 @@ from serving.served import Served
 
 FLAGS = flags.FLAGS
 flags.DEFINE_list('references', ['airbench', 'resnet50', 'bert_base_384'], 'which')
+flags.register_validator('references', serving_cases.known, serving_cases.CHOICE)
 flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 'of the weights')
 flags.DEFINE_integer('queries', 3000, 'a repetition', lower_bound=64)
 flags.DEFINE_integer('repetitions', 7, 'of both, in turn', lower_bound=1)
@@ -63,7 +67,11 @@ def microseconds(system, samples: Samples, folder: Path) -> dict[str, float]:
   return {name: found[name] / 1000 for name in ('mean', 'p50', 'p99')}
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
+  loadgen.module()  # told before anything is compiled
   cases = serving_cases.cases(quick=FLAGS.quick)
   for name in FLAGS.references:
     case = cases[name]
@@ -76,7 +84,7 @@ def main(_):
     pair = systems.Inline(engine, samples, answered), AtOnce(answers, answered)
     kept = [[], []]
     with tempfile.TemporaryDirectory() as folder:
-      for _ in range(FLAGS.repetitions):
+      for _ in progress.told(FLAGS.repetitions, f'{name}, repetition'):
         for system, found in zip(pair, kept):
           found.append(microseconds(system, samples, Path(folder)))
     means = [[found['mean'] for found in each] for each in kept]
@@ -85,7 +93,8 @@ def main(_):
            arguments=1 if engine.constants else 1 + len(jax.tree.leaves(served.weights)),
            percentiles={key: round(float(np.median([found[key] for found in kept[0]])), 2) for key in ('p50', 'p99')},
            queries=FLAGS.queries, device=jax.devices()[0].device_kind, jax=jax.__version__)
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main, __doc__)

@@ -1,39 +1,44 @@
 """Images/s of a ResNet-50 training step on made-up images, against torchvision's in torch, compiled, on this machine.
 
-  python -m benchmarks.resnet_step [--batch_size=N] [--image_size=224] [--steps=20]
+  python -m benchmarks.resnet_step [--dtype=bfloat16] [--batch_size=N] [--image_size=224] [--steps=N] [--turns=3]
 
-Both train with momentum in bfloat16 with float32 parameters, label smoothing 0.1, normalisation over the whole batch,
-channels last, on the accelerator if there is one (torch needs to see it too), else on the CPU. Batches are on the
-device before the clock runs. The two take turns, so that what else the machine does falls on both.
+Both train with momentum and float32 parameters whatever the network computes in, label smoothing 0.1, normalisation
+over the whole batch, channels last, on the accelerator if there is one (torch needs to see it too), else on the CPU.
+Batches are on the device before the clock runs. The two take turns, so that what else the machine does falls on both.
+The peer needs the extra `peers` and torchvision.
 """
 import dataclasses
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import turns
+from benchmarks import extras, turns
 from benchmarks.report import report
+from launchers import command
 from references.resnet_imagenet.configs import mlperf_1632
-from tests.references.test_resnet_peers import resnet50
+from tests.references import vision_ops
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer('batch_size', 0, 'images a step; 0: 256 on an accelerator, 16 on a CPU')
-flags.DEFINE_integer('image_size', 224, 'rows and columns')
-flags.DEFINE_integer('steps', 20, 'steps a turn')
-flags.DEFINE_integer('turns', 3, 'turns of each')
+flags.DEFINE_integer('batch_size', 0, 'images a step; 0: 256 on an accelerator, 16 on a CPU', lower_bound=0)
+flags.DEFINE_integer('image_size', 224, 'rows and columns', lower_bound=1)
+flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 'of the computation')
+flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 20 on an accelerator, 3 on a CPU', lower_bound=0)
+flags.DEFINE_integer('turns', 3, 'turns of each', lower_bound=1)
 
 
 def ours(images, labels):
   """Ours, as a turn."""
   config = dataclasses.replace(mlperf_1632.get_config(), optimizer='sgd', batch_size=len(labels),
-                               gradient_accumulation_steps=1, batch_norm_group_size=0)
+                               gradient_accumulation_steps=1, batch_norm_group_size=0, compute_dtype=FLAGS.dtype)
   return turns.ours(config.make_task(''), {'image': images, 'label': labels}, images.shape[1])
 
 
 def theirs(images, labels):
   """The same of torchvision's network."""
   import torch
+  vision_ops.declare(torch)
+  from torchvision.models import resnet50
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
   net = resnet50().to(device, memory_format=torch.channels_last)
   optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-5)
@@ -42,7 +47,7 @@ def theirs(images, labels):
   y = torch.tensor(labels).long().to(device)
 
   def loss():
-    with torch.autocast(device, torch.bfloat16):
+    with torch.autocast(device, torch.bfloat16, enabled=FLAGS.dtype == 'bfloat16'):
       logits = net(x - mean)
     return torch.nn.functional.cross_entropy(logits.float(), y, label_smoothing=0.1)
   compiled = torch.compile(loss)
@@ -57,17 +62,22 @@ def theirs(images, labels):
   return turn
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
+  extras.need('peers', 'torch', 'torchvision')
   on_cpu = jax.default_backend() == 'cpu'
-  size = FLAGS.batch_size or (16 if on_cpu else 256)
+  size, steps = FLAGS.batch_size or (16 if on_cpu else 256), FLAGS.steps or (3 if on_cpu else 20)
   rng = np.random.default_rng(0)
   images = rng.integers(0, 255, (size, FLAGS.image_size, FLAGS.image_size, 3), dtype=np.uint8)
   labels = rng.integers(0, 1000, size).astype(np.int32)
-  seconds = turns.seconds_a_step([make(images, labels) for make in (ours, theirs)], FLAGS.steps, FLAGS.turns, warm_up=2)
-  report('resnet_step', ours=seconds[0], peer=seconds[1], peer_name='torchvision resnet50, torch.compile, bfloat16',
+  seconds = turns.seconds_a_step([make(images, labels) for make in (ours, theirs)], steps, FLAGS.turns, warm_up=2)
+  report('resnet_step', ours=seconds[0], peer=seconds[1], peer_name='torchvision resnet50, torch.compile',
          unit='s/step', images_per_second=[round(size / float(np.median(s)), 1) for s in seconds], batch_size=size,
-         image_size=FLAGS.image_size, device=jax.devices()[0].device_kind, jax=jax.__version__)
+         dtype=FLAGS.dtype, image_size=FLAGS.image_size, device=jax.devices()[0].device_kind, jax=jax.__version__)
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main, __doc__)

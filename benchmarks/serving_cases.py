@@ -75,6 +75,10 @@ def windows(length: int, num_layers: int) -> Callable[[str], Served]:
   return served
 
 
+def known(names) -> bool:
+  return set(names) <= set(cases(quick=True))
+
+
 def cases(*, quick: bool) -> dict[str, Case]:
   """By name; `quick`: two layers of BERT's twelve."""
   layers = 2 if quick else 12
@@ -83,3 +87,6 @@ def cases(*, quick: bool) -> dict[str, Case]:
           'resnet50': Case(images(mlperf_1632.get_config()), serving_peers.resnet50),
           **{f'bert_base_{length}': Case(windows(length, layers), serving_peers.bert(layers), length)
              for length in (128, 384)}}
+
+
+CHOICE = f'must be of {", ".join(cases(quick=True))}'

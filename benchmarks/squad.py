@@ -1,30 +1,33 @@
 """Examples/s of a fine-tuning step of BERT base on made-up sequences, against transformers' in torch, on this machine.
 
-  python -m benchmarks.squad [--batch_size=N] [--length=384] [--layers=12] [--steps=5]
+  python -m benchmarks.squad [--batch_size=N] [--length=384] [--layers=12] [--dtype=bfloat16] [--steps=5]
+                             [--turns=3]
 
 Both run the forward and backward pass and AdamW, dropout on, float32 parameters, on the same padded sequences, on the
 accelerator if there is one (torch needs to see it too), else on the CPU. On an accelerator torch is compiled; its
-attention is its scaled_dot_product_attention (flash attention where that applies). The two take turns.
+attention is its scaled_dot_product_attention (flash attention where that applies). The two take turns. The peer needs
+the extra `peers`.
 """
 import dataclasses
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from benchmarks import turns
+from benchmarks import extras, turns
 from benchmarks.report import report
+from launchers import command
 from references.squad.configs import bert_base
 from tests.references import vision_ops
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer('batch_size', 0, 'sequences a step; 0: 32 on an accelerator, 4 on a CPU')
-flags.DEFINE_integer('length', 384, 'word pieces a sequence is padded to')
-flags.DEFINE_integer('layers', 12, 'layers')
+flags.DEFINE_integer('batch_size', 0, 'sequences a step; 0: 32 on an accelerator, 4 on a CPU', lower_bound=0)
+flags.DEFINE_integer('length', 384, 'word pieces a sequence is padded to', lower_bound=64)
+flags.DEFINE_integer('layers', 12, 'layers', lower_bound=1)
 flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 'of the computation')
-flags.DEFINE_integer('steps', 5, 'steps a turn')
-flags.DEFINE_integer('turns', 3, 'turns of each')
+flags.DEFINE_integer('steps', 5, 'steps a turn', lower_bound=1)
+flags.DEFINE_integer('turns', 3, 'turns of each', lower_bound=1)
 
 
 def ours(batch):
@@ -64,7 +67,11 @@ def theirs(batch):
   return turn
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
+  extras.need('peers', 'torch', 'transformers')
   size, length = FLAGS.batch_size or (4 if jax.default_backend() == 'cpu' else 32), FLAGS.length
   rng = np.random.default_rng(0)
   real = rng.integers(length // 2, length + 1, size)
@@ -78,7 +85,8 @@ def main(_):
          unit='s/step', examples_per_second=[round(size / float(np.median(s)), 2) for s in seconds], batch_size=size,
          length=length, layers=FLAGS.layers, dtype=jnp.dtype(FLAGS.dtype).name, device=jax.devices()[0].device_kind,
          jax=jax.__version__)
+  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  command.run(main, __doc__)

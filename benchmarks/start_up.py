@@ -9,7 +9,7 @@ torchvision's ResNet-50, torch.compile, one step with momentum. The second is fl
 unmodified, in a checkout of github.com/google/flax, on TFDS's mocked images, which it decodes and crops to 224; ours
 then takes 224 too. It needs tensorflow-cpu, tensorflow-datasets, clu, tensorboard and ml_collections, so it may have an
 environment of its own. Cold: with an empty cache of compiled programs; warm: the same again. The peers take turns with
-ours. The last line is imports alone.
+ours; what a peer lacks is in `not_measured`. The last line is imports alone.
 """
 import os
 import subprocess
@@ -18,17 +18,20 @@ import tempfile
 import time
 from pathlib import Path
 
-from absl import app, flags
+from absl import flags
 
-from benchmarks import runs
+from benchmarks import progress, runs
 from benchmarks.report import report
+from launchers import command
 from scoring import clocks
 
 FLAGS = flags.FLAGS
 FLAX_IMAGE_SIZE = 224  # a constant of its train.py
 TORCH = """
 import torch
-from tests.references.test_resnet_peers import resnet50
+from tests.references import vision_ops
+vision_ops.declare(torch)
+from torchvision.models import resnet50
 device = 'cuda' if torch.cuda.is_available() else 'cpu'
 net = resnet50().to(device, memory_format=torch.channels_last)
 optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-5)
@@ -75,9 +78,9 @@ with tempfile.TemporaryDirectory() as folder:
 
 def define_flags():
   """In a function, since other commands have some of these names too."""
-  flags.DEFINE_integer('batch_size', 16, 'images a step')
-  flags.DEFINE_integer('image_size', 64, 'rows and columns, against torch')
-  flags.DEFINE_integer('runs', 3, 'warm runs of each')
+  flags.DEFINE_integer('batch_size', 16, 'images a step', lower_bound=1)
+  flags.DEFINE_integer('image_size', 64, 'rows and columns, against torch', lower_bound=1)
+  flags.DEFINE_integer('runs', 3, 'warm runs of each', lower_bound=1)
   flags.DEFINE_string('flax_dir', '', 'checkout of github.com/google/flax')
   flags.DEFINE_string('flax_python', sys.executable, 'Python whose environment has what its example needs')
 
@@ -120,10 +123,10 @@ def flax_example() -> Path:
   return Path(FLAGS.flax_dir).expanduser().absolute() / 'examples' / 'imagenet'
 
 
-def turns(mine, theirs, times: int) -> tuple[list, list[float] | None, str]:
+def turns(mine, theirs, times: int, what: str = 'both') -> tuple[list, list[float] | None, str]:
   """What each returns in turn, so many times; where the peer fails, ours alone, and why."""
   made, peers, failed = [], [], ''
-  for _ in range(times):
+  for _ in progress.told(times, f'{what}, start'):
     made.append(mine())
     if not failed:
       try:
@@ -138,7 +141,7 @@ def measure(name: str, title: str, size: int, theirs, not_measured: dict):
   """Reports a cold start and warm ones, ours and a peer's."""
   with tempfile.TemporaryDirectory() as folder:
     made, peer, failed = turns(lambda: train(Path(folder) / 'ours', size),
-                               lambda: theirs(Path(folder) / 'peer'), 1 + FLAGS.runs)
+                               lambda: theirs(Path(folder) / 'peer'), 1 + FLAGS.runs, name)
   for what, part in (('cold', slice(0, 1)), ('warm', slice(1, None))):
     spans = {span: round(spent, 3) for span, spent in clocks.seconds_by_span(made[part][-1]).items()}
     report('start_up', ours=[lasted(events) for events in made[part]], peer=peer and peer[part],
@@ -146,17 +149,22 @@ def measure(name: str, title: str, size: int, theirs, not_measured: dict):
            not_measured={**({name: failed} if failed else {}), **not_measured})
 
 
-def main(_):
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
   absent = {} if FLAGS.flax_dir else {'flax examples/imagenet': 'no --flax_dir: it is not in the package of flax'}
   measure('torch', 'torchvision resnet50, torch.compile', FLAGS.image_size, torch_start, absent)
   if FLAGS.flax_dir:
     measure('flax examples/imagenet', 'flax examples/imagenet', FLAX_IMAGE_SIZE, flax_start, {})
   imports = 'import launchers.train, training.loop, references.resnet_imagenet.task'
-  made, peer, failed = turns(lambda: seconds(imports), lambda: seconds('import torch, torchvision'), 1 + FLAGS.runs)
+  made, peer, failed = turns(lambda: seconds(imports), lambda: seconds('import torch, torchvision'), 1 + FLAGS.runs,
+                             'imports')
   report('start_up', ours=made[1:], peer=peer and peer[1:], peer_name=peer and 'import torch, torchvision', unit='s',
          what='imports', not_measured={'torch': failed} if failed else {})
+  return 0
 
 
 if __name__ == '__main__':
   define_flags()
-  app.run(main)
+  command.run(main, __doc__)

@@ -28,13 +28,14 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'benchmarks' / 'results'
 BEGIN, END = '<!-- benchmarks -->\n', '<!-- end of benchmarks -->'
 GRACE_SECONDS = 30  # between SIGTERM, on which pods end their processes, and SIGKILL
+BOTH = (('--dtype=float32',), ('--dtype=bfloat16',))
 # Arguments of each; what is in braces are flags of this command.
 COMMANDS = {
     'tape_overhead': ((),), 'loop_overhead': ((),), 'convolution': ((),), 'products': ((),), 'query_overhead': ((),),
     'start_up': (('--flax_dir={flax_dir}', '--flax_python={flax_python}'),),
     'input_wait': (('--data_dir={data_dir}',),), 'weak_scaling': ((),),
-    'cifar_step': (('--dtype=float32', '--peer_dir={peer_dir}'), ('--dtype=bfloat16', '--peer_dir={peer_dir}')),
-    'resnet_step': ((),), 'squad': ((),), 'latency': (('--scenarios=single_stream',),)}
+    'cifar_step': tuple((*dtype, '--peer_dir={peer_dir}') for dtype in BOTH),
+    'resnet_step': BOTH, 'squad': BOTH, 'latency': (('--scenarios=single_stream',),)}
 PLACES = ('peer_dir', 'flax_dir', 'flax_python', 'data_dir')  # that commands are told
 
 FLAGS = flags.FLAGS

@@ -3,7 +3,8 @@
   python -m benchmarks.tape_overhead
 
 The share is the time inside Tape.event and Tape.deliver, with the live MLPerf log, a progress line and TensorBoard
-attached, over the wall time of the run in the same process (from compilation to the end of the schedule).
+attached, over the wall time of the run in the same process (from compilation to the end of the schedule). The peer
+needs the extra `mlperf`. No flags but --help.
 """
 import dataclasses
 import logging
@@ -13,10 +14,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from mlperf_logging import mllog
-
+from benchmarks import extras, progress
 from benchmarks.report import report
-from launchers import sinks
+from launchers import command, sinks
 from references.cifar.configs.digits import get_config
 from scoring import mlperf
 from scoring.tape import Tape
@@ -71,11 +71,16 @@ def microseconds_per_event(write) -> float:
   return (time.perf_counter() - begin) / EVENTS * 1e6
 
 
-def main():
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv)
+  extras.need('mlperf', 'mlperf_logging')
+  from mlperf_logging import mllog
   with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
     shares = []
-    for number in range(RUNS):
+    for number in progress.told(RUNS, 'run of digits'):
       (folder / str(number)).mkdir()
       shares.append(share_of_a_run(folder / str(number)))
     print(f'tape and sinks: {statistics.median(shares):.2%} of a digits run (median of {RUNS}; goal under 0.50%); '
@@ -95,7 +100,8 @@ def main():
     tape.events.clear()
   report('tape_overhead', ours=ours, peer=peer, peer_name='mlperf_logging.mllog event to a file', unit='us/event',
          share_of_run=round(statistics.median(shares), 5))
+  return 0
 
 
 if __name__ == '__main__':
-  main()
+  command.run(main, __doc__)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
+from benchmarks import progress
 from training.step import init_state, make_train_step
 
 Turn = Callable[[int], None]  # runs so many steps and waits for the last
@@ -28,9 +29,9 @@ def ours(task, batch, shape) -> Turn:
 def seconds_a_step(turns: list[Turn], steps: int, repetitions: int, *, warm_up: int) -> list[list[float]]:
   """Of each, one value a repetition, after `warm_up` steps that compile."""
   seconds = [[] for _ in turns]
-  for turn in turns:
-    turn(warm_up)
-  for _ in range(repetitions):
+  for number in progress.told(len(turns), 'compiling'):
+    turns[number](warm_up)
+  for _ in progress.told(repetitions, 'turn'):
     for turn, kept in zip(turns, seconds):
       start = time.perf_counter()
       turn(steps)

@@ -123,7 +123,7 @@ def recorded(argv: list[str], values: flags.FlagValues = flags.FLAGS) -> list[st
 def own_flags() -> Iterator[flags.Flag]:
   """The flags of this command, and none of the libraries that it uses."""
   for module, defined in flags.FLAGS.flags_by_module_dict().items():
-    if module in ('__main__', sys.argv[0]) or module.startswith(('launchers.', 'training.')):
+    if module in ('__main__', sys.argv[0]) or module.startswith(('launchers.', 'training.', 'benchmarks.')):
       yield from defined
 
 

@@ -189,13 +189,14 @@ def float32_newton_schulz(monkeypatch):
 # -- steps. Torch computes in float64, so what is left is our rounding to float32, 6e-8, times what the network makes of
 # it. Losses, biases, head and statistics then agree to a few 1e-6 of their change. Filters are looser: a batch
 # normalisation follows each, so its gradient is a small rest of large terms, least in the last, where torch's own
-# float32 is off by 2e-3. Bounds are three to ten times what was measured (2026-11-24, jax 0.10.2, torch 2.13).
+# float32 is off by 2e-3. Bounds are three to ten times what was measured (2026-11-24, jax 0.10.2, torch 2.13); that of
+# the others of airbench94 with Winograd's convolution, which rounds more: 1.1e-4, and XLA's 1.6e-5 (2026-11-26).
 
 def test_airbench94_with_lookahead_stays_together_for_a_whole_schedule(small):
   losses, gaps = train_both(*small('airbench94'), newton_schulz=None, together=False)
   np.testing.assert_allclose(losses[:, 0], losses[:, 1], rtol=2e-6)
   filters, others = split(gaps[-1])
-  assert filters < 5e-3 and others < 1e-4
+  assert filters < 5e-3 and others < 4e-4
   assert sum(name.startswith('slow') for name in gaps[-1]) == len(gaps[-1]) // 2 > 20
 
 
