@@ -52,10 +52,14 @@ def theirs() -> tuple[list[str], list[dict]]:
              f'--data_dir={FLAGS.data_dir}', f'--dtype={FLAGS.dtype}']
   runs = []
   with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-    for line in process.stdout:
-      progress.say(line.rstrip())  # a run takes minutes on a CPU
-      if line.startswith('{"run"'):
-        runs.append(json.loads(line))
+    try:
+      for line in process.stdout:
+        progress.say(line.rstrip())  # a run takes minutes on a CPU
+        if line.startswith('{"run"'):
+          runs.append(json.loads(line))
+    except BaseException:
+      process.kill()  # else it would train on
+      raise
   if process.returncode:
     raise Problem(f'the peer ended with status {process.returncode}; see what it printed: {shown(command[1:])}')
   return command, [{**run, 'dtype': FLAGS.dtype if run['device'] == 'cpu' else 'float16'} for run in runs]

@@ -157,7 +157,7 @@ def line(reference: str, dtype: str, scenario: str, asks, failed, samples: int, 
          unit='s/query' if samples == 1 else 's/sample', reference=reference, dtype=dtype, scenario=scenario,
          milliseconds=percentiles, cpu_milliseconds={name: round(1000 * x / samples, 4) for name, x in cpu.items()},
          queries=len(together[Ours.name]), not_measured=failed, device=jax.devices()[0].device_kind,
-         threads=serving_peers.THREADS, versions={'jax': jax.__version__, **serving_peers.versions()}, **more)
+         threads=serving_peers.THREADS, **more)
 
 
 def main(argv: list[str], doc: str) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from launchers import checkout, machine
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'torch', 'torchvision', 'transformers', 'onnxruntime', 'mlcommons-loadgen',
-            'mlperf-logging', 'tensorflow')  # named with their versions where they are installed
+            'mlperf-logging', 'onnxscript', 'tensorflow')  # named with their versions where they are installed
 
 
 def spread(values) -> float:
@@ -54,6 +54,11 @@ def commit() -> str | None:
   return head and head + ('+changes' if changes else '')
 
 
+def where_and_when() -> dict:
+  """What every line says of its making, but for its command."""
+  return {'machine': host(), 'date': datetime.date.today().isoformat(), 'commit': commit(), 'versions': versions()}
+
+
 def report(benchmark: str, *, ours: list[float], peer: list[float] | None, peer_name: str | None, unit: str, **more):
   """Prints one line of JSON: medians, and their ratio, above 1 meaning that ours is better (lower).
 
@@ -63,6 +68,5 @@ def report(benchmark: str, *, ours: list[float], peer: list[float] | None, peer_
   mine, theirs = statistics.median(ours), statistics.median(peer) if peer else None
   print(json.dumps({'benchmark': benchmark, 'ours': round(mine, 6), 'peer': theirs and round(theirs, 6),
                     'peer_name': peer_name, 'unit': unit, 'ratio': theirs and round(theirs / mine, 3), 'n': len(ours),
-                    'spread': [round(spread(x), 3) for x in (ours, peer) if x], 'machine': host(),
-                    'date': datetime.date.today().isoformat(), 'command': command(), 'commit': commit(),
-                    'versions': versions(), **more}), flush=True)
+                    'spread': [round(spread(x), 3) for x in (ours, peer) if x], 'command': command(),
+                    **where_and_when(), **more}), flush=True)

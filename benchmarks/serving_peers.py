@@ -3,8 +3,6 @@
 Each module takes and gives what ours does: uint8 images, normalised inside, and the five likeliest classes; or a row of
 word pieces as references/squad/serving.py has it, and start and end logits. Weights are made up.
 """
-import contextlib
-import importlib.metadata
 import io
 import logging
 import os
@@ -138,15 +136,6 @@ class OnnxRuntime:
     options.intra_op_num_threads = THREADS
     session = onnxruntime.InferenceSession(file.getvalue(), options, [provider])
     return lambda rows: session.run(None, {'rows': rows})[0]
-
-
-def versions() -> dict[str, str]:
-  """Of the peers that are installed."""
-  found = {}
-  for name in ('torch', 'torchvision', 'transformers', 'onnxruntime', 'onnxscript'):
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-      found[name] = importlib.metadata.version(name)
-  return found
 
 
 def agree(answers: np.ndarray, peers: np.ndarray):

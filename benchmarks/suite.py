@@ -6,7 +6,8 @@
 Each runs in a process of its own, one after the other: leave the machine alone meanwhile. A benchmark that fails, or
 has not ended after --timeout_minutes, or whose peer cannot be had, is in the table with the reason. A line takes the
 place of an earlier one of the same machine that answers the same question. `make bench` is this with what is installed;
-the extra `peers` has most of the peers. Exit status: 0; 1 if one failed or was ended.
+the extra `peers` has most of the peers. Exit status: 0; 1 if one failed, was ended, or could not be run for want of its
+peer or its data.
 """
 import contextlib
 import json
@@ -27,6 +28,7 @@ from scoring.problem import Problem
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / 'benchmarks' / 'results'
 BEGIN, END = '<!-- benchmarks -->\n', '<!-- end of benchmarks -->'
+ENDINGS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 GRACE_SECONDS = 30  # between SIGTERM, on which pods end their processes, and SIGKILL
 BOTH = (('--dtype=float32',), ('--dtype=bfloat16',))
 # Arguments of each; what is in braces are flags of this command.
@@ -61,36 +63,48 @@ def measured(name: str, arguments, timeout_seconds: float = 3600) -> list[dict]:
   lines = [json.loads(line) for line in out.splitlines() if line.startswith('{"benchmark"')]
   if status != 0 or not lines:
     said = [line for line in err.splitlines() if line.strip() and not line.startswith('-')]
-    reason = next((line for line in reversed(said) if re.match(r'[\w.]+(Error|Problem|Exception|error):', line)),
+    reason = next((line for line in reversed(said) if re.match(r'[\w.]*(Error|Problem|Exception|error):', line)),
                   said[-1] if said else 'it said nothing')
     if status is None:
       reason = f'had not ended after {timeout_seconds / 60:g} minutes'
-    lines.append({'benchmark': name, 'machine': report.host(), 'command': report.command(name, arguments),
+    elif status < 0:
+      reason = f'was ended by {signal.Signals(-status).name}'
+    lines.append({'benchmark': name, **report.where_and_when(), 'command': report.command(name, arguments),
                   'not_measured': {'the rest' if lines else 'all': reason[:200]}})
   return lines
 
 
 def ended(argv: list[str], timeout_seconds: float) -> tuple[int | None, str, str]:
   """(status, None where it had to be ended; stdout; stderr) of a command; it leaves no process of its group behind."""
+  handlers = {number: signal.getsignal(number) for number in ENDINGS}
   with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
     process, status = subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=err, start_new_session=True), None
     try:
       with contextlib.suppress(subprocess.TimeoutExpired):
         status = process.wait(timeout_seconds)
     finally:
+      for number in ENDINGS:  # a second one would leave here what the first was to end
+        signal.signal(number, signal.SIG_IGN)
       for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
           os.killpg(process.pid, number)
           process.wait(GRACE_SECONDS)
+      for number, handler in handlers.items():
+        signal.signal(number, handler)
     return status, *(file.seek(0) or file.read() for file in (out, err))
 
 
 def kept(old: list[dict], new: list[dict]) -> list[dict]:
-  """Old lines, without those of a command that was run again and those that ask what a new one answers."""
+  """Old lines, without those of a command that was run again and those that ask what a new one answers.
+
+  A line without a peer answers less than one with it, and a failure nothing: both only replace their own command's.
+  """
   def asked(line):
     return line['machine'], line['benchmark'], what(line)
-  answered = {asked(line) for line in new} | {(line['machine'], line['command']) for line in new}
-  return [line for line in old if not {asked(line), (line['machine'], line['command'])} & answered] + new
+  commands = {(line['machine'], line['command']) for line in new}
+  answered = {asked(line) for line in new if line.get('peer_name')}
+  return [line for line in old if (line['machine'], line['command']) not in commands
+          and not ('ours' in line and asked(line) in answered)] + new
 
 
 def file(machine: str) -> Path:
@@ -104,7 +118,7 @@ def read(path: Path) -> list[dict]:
 
 def what(line: dict) -> str:
   """Which of a benchmark's lines."""
-  told = ' '.join(str(line[key]) for key in ('reference', 'what', 'dtype', 'scenario') if key in line)
+  told = ' '.join(str(line[key]) for key in ('reference', 'what', 'kind', 'dtype', 'scenario') if key in line)
   return told + (f', batch {line["batch_size"]:,}' if 'batch_size' in line else '')
 
 
@@ -124,7 +138,8 @@ def row(line: dict) -> str:
   missing = {peer: reason.replace('|', '/') for peer, reason in line.get('not_measured', {}).items()}
   why = '; '.join(f'{peer}: {reason}' for peer, reason in missing.items())
   if 'ours' not in line:
-    return f'| {name} | not measured: {why} | | | | |'
+    arguments = ' '.join(line['command'].split()[3:])
+    return f'| {f"{name} {arguments}".strip()} | not measured: {why} | | | | |'
   ratio = '-' if line['ratio'] is None else f'**{line["ratio"]:.2f}**'
   peer = f'none: {why}' if not line['peer_name'] else line['peer_name'] + ''.join(f' (no {one})' for one in missing)
   spread = ', '.join(f'{100 * x:.0f} %' for x in line['spread']) if line['n'] > 1 else '-'
@@ -143,8 +158,12 @@ def table(lines: list[dict]) -> str:
              f'ours and of the peer. [Commands, versions and all numbers]({file(machine).relative_to(ROOT)}).\n',
              '| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|', *map(row, mine), '']
     ran = {line['command'].split()[2].removeprefix('benchmarks.') for line in mine}  # one may have lines of other names
-    if absent := ', '.join(f'`{name}`' for name in COMMANDS if name not in ran):
-      made += [f'Not run on this machine: {absent}.', '']
+    absent = [f'`{name}`' for name in COMMANDS if name not in ran] + [
+        f'`{name}` {dtype}' for name, commands in COMMANDS.items() if name in ran for dtype in ('float32', 'bfloat16')
+        if any(f'--dtype={dtype}' in arguments for arguments in commands)
+        and not any(f'--dtype={dtype}' in line['command'] for line in mine if f'benchmarks.{name} ' in line['command'])]
+    if absent:
+      made += [f'Not run on this machine: {", ".join(absent)}.', '']
   return '\n'.join(made)
 
 
@@ -159,10 +178,15 @@ def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
   command.parse(argv)
+  if not FLAGS.only:
+    raise Problem(f'--only= names none: choose from {", ".join(COMMANDS)}')
   if unknown := set(FLAGS.only) - set(COMMANDS):
     raise Problem(f'--only={unknown.pop()}: choose from {", ".join(COMMANDS)}')
   for number in (signal.SIGTERM, signal.SIGHUP):  # so that `ended` ends what it began
-    signal.signal(number, lambda number, _: sys.exit(128 + number))
+    if signal.getsignal(number) is signal.SIG_DFL:  # nohup has the second ignored
+      signal.signal(number, lambda number, _: sys.exit(128 + number))
+  if FLAGS.table and FLAGS.output:
+    raise Problem('--table makes the table of README.md from benchmarks/results/; leave --output out')
   output, failed = Path(FLAGS.output or file(report.host())), False
   for name in () if FLAGS.table else FLAGS.only:
     for arguments in COMMANDS[name]:

@@ -12,7 +12,8 @@ The author's airbench94_muon.py, in torch, took 1,633 s on the same cores in the
 In bfloat16, on two cores of an AMD EPYC that has instructions for it, 94.06 % and 1,479 s (seed 0, jax 0.12.0.1,
 2026-11-24, other work going on beside it; results/cifar10_cpu_2core_epyc); an earlier commit reached 94.15 % with this
 schedule and ended at 93.97 % with 9 epochs (results/README.md). There airbench94_muon in torch, bfloat16 with float32
-parameters, trained in 656 s and got 94.20 % (one run), 2.2 times as fast: the mark to beat. All are of CIFAR-10 with 93
+parameters, took 656 s and got 94.20 % (one run), where ours took 1,604 s by its clock, so 2.4 times as fast, other work
+not counted: the mark to beat. All are of CIFAR-10 with 93
 of its images JPEG-decoded, one seed each; such runs differ by about 0.14 % (sd).
 
   python -m launchers.prepare --dataset=cifar10
