@@ -10,7 +10,6 @@ is the mean of ours minus the peer's, with its 95 % interval by Student's t over
 import contextlib
 import dataclasses
 import os
-import sys
 import tempfile
 from unittest import mock
 
@@ -18,6 +17,7 @@ import flax.linen as nn
 import jax
 from absl import flags
 
+from benchmarks import progress
 from benchmarks.report import report
 from launchers import command
 from references.cifar import cifar10, model
@@ -80,7 +80,7 @@ def main(argv: list[str], doc: str) -> int:
       for side, parts in (('ours', contextlib.nullcontext), ('peer', as_defined)):
         with parts():
           found[side].append(round(error_rate(seed), 2))
-      print(f'seed {seed}: {found["ours"][-1]:.2f} % against {found["peer"][-1]:.2f} % wrong', file=sys.stderr)
+      progress.say(f'seed {seed}: {found["ours"][-1]:.2f} % against {found["peer"][-1]:.2f} % wrong')
   apart = statistics.describe([a - b for a, b in zip(*found.values())])
   report('numerics', **found, peer_name="XLA's, flax's and jax.nn's parts", unit='% wrong', dtype=FLAGS.dtype,
          difference={key: apart[key] for key in ('mean', 'interval', 'sd', 'min', 'max')},

@@ -76,15 +76,14 @@ def measured(name: str, arguments, timeout_seconds: float = 3600) -> list[dict]:
 
 def ended(argv: list[str], timeout_seconds: float) -> tuple[int | None, str, str]:
   """(status, None where it had to be ended; stdout; stderr) of a command; it leaves no process of its group behind."""
-  handlers = {number: signal.getsignal(number) for number in ENDINGS}
   with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
     process, status = subprocess.Popen(argv, cwd=ROOT, stdout=out, stderr=err, start_new_session=True), None
     try:
       with contextlib.suppress(subprocess.TimeoutExpired):
         status = process.wait(timeout_seconds)
     finally:
-      for number in ENDINGS:  # a second one would leave here what the first was to end
-        signal.signal(number, signal.SIG_IGN)
+      # a second one would leave here what the first was to end
+      handlers = {number: signal.signal(number, signal.SIG_IGN) for number in ENDINGS}
       for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
           os.killpg(process.pid, number)
@@ -147,6 +146,18 @@ def row(line: dict) -> str:
           f'{line["n"]} | {spread} |')
 
 
+def not_run(lines: list[dict]) -> list[str]:
+  """What of COMMANDS has no line, each name with the dtype that it is run with."""
+  ran = [set(line['command'].split()[2:]) for line in lines]  # benchmarks.NAME and its arguments
+  found = []
+  for name, commands in COMMANDS.items():
+    for arguments in commands:
+      dtype = [one for one in arguments if one.startswith('--dtype=')]
+      if not any({f'benchmarks.{name}', *dtype} <= words for words in ran):
+        found.append(' '.join([f'`{name}`', *(one.partition('=')[2] for one in dtype)]))
+  return found
+
+
 def table(lines: list[dict]) -> str:
   """A table a machine, in Markdown."""
   made = []
@@ -157,12 +168,7 @@ def table(lines: list[dict]) -> str:
     made += [f'{machine}{when}. A ratio above 1 means that ours is faster; spread: (maximum - minimum) / median, of '
              f'ours and of the peer. [Commands, versions and all numbers]({file(machine).relative_to(ROOT)}).\n',
              '| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|', *map(row, mine), '']
-    ran = {line['command'].split()[2].removeprefix('benchmarks.') for line in mine}  # one may have lines of other names
-    absent = [f'`{name}`' for name in COMMANDS if name not in ran] + [
-        f'`{name}` {dtype}' for name, commands in COMMANDS.items() if name in ran for dtype in ('float32', 'bfloat16')
-        if any(f'--dtype={dtype}' in arguments for arguments in commands)
-        and not any(f'--dtype={dtype}' in line['command'] for line in mine if f'benchmarks.{name} ' in line['command'])]
-    if absent:
+    if absent := not_run(mine):
       made += [f'Not run on this machine: {", ".join(absent)}.', '']
   return '\n'.join(made)
 
@@ -182,11 +188,11 @@ def main(argv: list[str], doc: str) -> int:
     raise Problem(f'--only= names none: choose from {", ".join(COMMANDS)}')
   if unknown := set(FLAGS.only) - set(COMMANDS):
     raise Problem(f'--only={unknown.pop()}: choose from {", ".join(COMMANDS)}')
+  if FLAGS.table and FLAGS.output:
+    raise Problem('--table makes the table of README.md from benchmarks/results/; leave --output out')
   for number in (signal.SIGTERM, signal.SIGHUP):  # so that `ended` ends what it began
     if signal.getsignal(number) is signal.SIG_DFL:  # nohup has the second ignored
       signal.signal(number, lambda number, _: sys.exit(128 + number))
-  if FLAGS.table and FLAGS.output:
-    raise Problem('--table makes the table of README.md from benchmarks/results/; leave --output out')
   output, failed = Path(FLAGS.output or file(report.host())), False
   for name in () if FLAGS.table else FLAGS.only:
     for arguments in COMMANDS[name]:

@@ -25,14 +25,18 @@ def dot_general(x, y, dimension_numbers, precision=None, preferred_element_type=
       default=lambda x, y: product(x, y, preferred_element_type=dtype))
 
 
+def xlas(x, kernel, stride: int, padding):
+  """XLA's own convolution, also for training; takes and returns what `convolution` does."""
+  return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding,
+                                      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
 def convolution(x, kernel, stride: int, padding):
   """x: [B, H, W, C]; kernel: [h, w, C, K], of the same dtype; padding: ((before, after), ...) of rows and columns.
 
   Returns [B, H', W', K] of that dtype.
   """
-  def plain(x, kernel):
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding,
-                                        dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  plain = functools.partial(xlas, stride=stride, padding=padding)
   if kernel.shape[:2] != (1, 1) and (x.dtype != jnp.bfloat16 or x.shape[-1] < FEW_CHANNELS):
     return plain(x, kernel)
   return jax.lax.platform_dependent(x, kernel, default=plain, cpu=functools.partial(
