@@ -82,8 +82,12 @@ class Bert(nn.Module):
     sizes = self.sizes
     table = lambda size, name: nn.Embed(size, sizes.width, dtype=self.dtype, name=name,
                                         embedding_init=nn.initializers.normal(0.02))
-    x = table(sizes.vocabulary, 'word_embeddings')(tokens) + table(sizes.types, 'token_type_embeddings')(types)
-    x = x + table(sizes.positions, 'position_embeddings')(jnp.arange(tokens.shape[1]))
+    # Rows of these two by a product and a slice: the gradient of looking them up adds thousands of rows to two, which
+    # took 51 ms of a step's 84 on an H100 (benchmarks/NOTES.md).
+    types_table = table(sizes.types, 'token_type_embeddings').embedding.astype(self.dtype)
+    positions = table(sizes.positions, 'position_embeddings').embedding[:tokens.shape[1]].astype(self.dtype)
+    x = table(sizes.vocabulary, 'word_embeddings')(tokens) + jax.nn.one_hot(types, sizes.types, dtype=self.dtype) @ types_table
+    x = x + positions
     x = nn.Dropout(self.dropout, deterministic=not train)(_norm(self.dtype, 'embeddings_norm')(x))
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer
     for n in range(sizes.num_layers):
