@@ -2,9 +2,10 @@
 
   python -m benchmarks.airbench --peer_dir=DIR --data_dir=DIR [--config=references/cifar/configs/fastest.py] [--runs=25]
                                [--dtype=bfloat16] [--workdir=DIR] [--more=--config.compute_dtype=float32]
+                               [--one_process]
 
-Each side trains --runs times in processes of its own, one side after the other, ours by `launchers.train --runs=N`, the
-peer by `benchmarks.airbench_peer`; both commands are in the line that is printed. The ratio is of median seconds of the
+Each side trains --runs times, one side after the other, the peer in one process (`benchmarks.airbench_peer`), ours in
+one each (`launchers.train --runs=N`) or, with --one_process, in one too (`benchmarks.airbench_ours`); both commands are in the line that is printed. The ratio is of median seconds of the
 WARM clock, the peer's own: setting up from data, training, and the last evaluation with its views. A recipe with a
 fixed schedule hits or misses: both accuracies are there, with the mean's 95 % interval, and how many runs reached 94 %.
 The peer needs the extra `peers` and torchvision.
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks import airbench_peer, progress
+from benchmarks import airbench_ours, airbench_peer, progress
 from benchmarks.report import report, shown
 from launchers import command as commands
 from scoring import clocks, ledger, statistics
@@ -31,18 +32,19 @@ TARGET = 0.94
 
 def ours(workdir: Path) -> tuple[list[str], list[dict]]:
   """(command, runs), a run being accuracy, seconds by clock, and the device."""
-  command = [sys.executable, '-m', 'launchers.train', f'--config={FLAGS.config}', f'--workdir={workdir}',
-             f'--data_dir={FLAGS.data_dir}', f'--runs={FLAGS.runs}', '--config.stop=end', *FLAGS.more]
+  where = [f'--config={FLAGS.config}', f'--data_dir={FLAGS.data_dir}', f'--workdir={workdir}', f'--runs={FLAGS.runs}']
+  if FLAGS.one_process:
+    command = [sys.executable, '-m', 'benchmarks.airbench_ours', *where, *FLAGS.more]
+    return command, [{**run, 'clocks': {clocks.WARM.name: run['seconds']}} for run in lines(command)]
+  command = [sys.executable, '-m', 'launchers.train', *where, '--config.stop=end', *FLAGS.more]
   subprocess.run(command, stdout=sys.stderr, check=False)  # 3: a run missed the target, which is a result
   runs = []
   for name in ledger.names(workdir) if FLAGS.runs > 1 else ['']:  # a single run has no folder of its own
     events = tapes.read(workdir / name)
-    last = clocks.evaluations(events)[-1:]
-    if not last:
+    if not clocks.evaluations(events):
       raise Problem(f'{workdir / name}: the run ended before it was evaluated; see what it printed')
     seconds = {clock.name: clocks.seconds(events, clock, 'end') for clock in clocks.CLOCKS}
-    runs.append({'accuracy': last[0]['metrics']['accuracy'], 'seconds': seconds[clocks.WARM.name], 'clocks': seconds,
-                 'device': events[0]['hardware']['device_kind'],
+    runs.append({**airbench_ours.told(events), 'clocks': seconds,
                  'dtype': re.search(r"^compute_dtype = '(\w+)'", events[0]['config'], re.M)[1]})
   return command, runs
 
@@ -50,6 +52,11 @@ def ours(workdir: Path) -> tuple[list[str], list[dict]]:
 def theirs() -> tuple[list[str], list[dict]]:
   command = [sys.executable, '-m', 'benchmarks.airbench_peer', f'--peer_dir={FLAGS.peer_dir}', f'--runs={FLAGS.runs}',
              f'--data_dir={FLAGS.data_dir}', f'--dtype={FLAGS.dtype}']
+  return command, [{**run, 'dtype': FLAGS.dtype if run['device'] == 'cpu' else 'float16'} for run in lines(command)]
+
+
+def lines(command: list[str]) -> list[dict]:
+  """The lines of JSON, one a run, that a command prints; all that it prints is shown meanwhile."""
   runs = []
   with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
     try:
@@ -61,8 +68,8 @@ def theirs() -> tuple[list[str], list[dict]]:
       process.kill()  # else it would train on
       raise
   if process.returncode:
-    raise Problem(f'the peer ended with status {process.returncode}; see what it printed: {shown(command[1:])}')
-  return command, [{**run, 'dtype': FLAGS.dtype if run['device'] == 'cpu' else 'float16'} for run in runs]
+    raise Problem(f'ended with status {process.returncode}; see what it printed: {shown(command[1:])}')
+  return runs
 
 
 def main(argv: list[str], doc: str) -> int:
@@ -90,5 +97,6 @@ if __name__ == '__main__':
   airbench_peer.define_flags()
   flags.DEFINE_string('config', 'references/cifar/configs/airbench94_muon.py', 'ours')
   flags.DEFINE_list('more', [], 'flags for launchers.train, as --more=--config.compute_dtype=float32')
+  flags.DEFINE_bool('one_process', False, 'train ours in one process too: WARM clock only, and many runs take less long')
   flags.DEFINE_string('workdir', '', 'keeps our tapes there; default: a folder that is removed')
   commands.run(main, __doc__)

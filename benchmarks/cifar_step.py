@@ -18,6 +18,7 @@ from absl import flags
 from benchmarks import airbench_peer, turns
 from benchmarks.report import report
 from launchers import command, memory
+from references.cifar.cifar10 import Shape
 from references.cifar.configs import airbench94_muon
 from scoring.problem import Problem
 
@@ -33,7 +34,7 @@ def ours(images, labels):
   """Ours, as a turn."""
   config = dataclasses.replace(airbench94_muon.get_config(), batch_size=len(labels), compute_dtype=FLAGS.dtype)
   batch = {'image': images, 'label': labels, 'mask': np.ones(len(labels), bool)}
-  return turns.ours(config.make_task(''), batch, FLAGS.image_size)
+  return turns.ours(config.make_task(''), batch, Shape(FLAGS.image_size, whitening=True))
 
 
 def theirs(images, labels):

@@ -70,6 +70,8 @@ class Loop:
   def start(self) -> State:
     """The state before the first step."""
     with self.tape.span('init', step=0):
+      if not self.on_cpu:
+        self.programs.warm_up(self.seed)
       return jax.block_until_ready(imported(self.task, self.programs.init(self.seed)))
 
   def load(self, state: State) -> State:

@@ -2,6 +2,7 @@
 import dataclasses
 import functools
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,15 @@ from training.config import Config as BaseConfig
 from training.task import Target, Task
 
 ACTIVATIONS = {'gelu': gelu, 'silu': jax.nn.silu}
+
+
+class Shape(NamedTuple):
+  """What a training step is compiled for: rows and columns of its images, and whether the whitening's bias is trained.
+
+  Where it is not, the gradient of the first convolution's input is not computed: a tenth of a step.
+  """
+  image_size: int
+  whitening: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,11 +182,15 @@ class Cifar10(Task):
     config = self.config
     spec = {'image': jax.ShapeDtypeStruct((size, *cifar10.IMAGE), jnp.uint8),
             'label': jax.ShapeDtypeStruct((size,), jnp.int32)}
-    starts = [math.ceil(round(start * self.num_steps, 6)) for start in config.image_size_starts]
-    size_at = lambda step: next(s for s, first in zip(config.image_sizes[::-1], starts[::-1]) if step >= first)
     return Resident(spec, lambda: self._load()[name], order,
-                    shape_at=size_at if name == 'train' else lambda step: None,
+                    shape_at=self._shape if name == 'train' else lambda step: None,
                     fingerprint=cifar10.fingerprint(self.data_dir))
+
+  def _shape(self, step: int) -> Shape:
+    """Of the training step that follows `step` updates."""
+    starts = [math.ceil(round(start * self.num_steps, 6)) for start in self.config.image_size_starts]
+    size = next(s for s, first in zip(self.config.image_sizes[::-1], starts[::-1]) if step >= first)
+    return Shape(size, self.config.network == 'airbench' and step < self.steps(self.config.whitening_epochs))
 
   def _optimizer(self) -> optax.GradientTransformation:
     config, steps = self.config, self.num_steps
@@ -218,10 +232,12 @@ class Cifar10(Task):
     images = ops.normalized(ops.mirrored(ops.shifted(batch['image'], shift, config.shift_pixels), turned))
     if config.brightness or config.contrast:
       images = ops.jittered(images, jitter, config.brightness, config.contrast)
-    return {**batch, 'image': ops.resized(images, shape)}
+    return {**batch, 'image': ops.resized(images, shape.image_size), 'whitening': shape.whitening}
 
   def loss(self, params, model_state, batch, key):
     collections = {name: x for name, x in model_state.items() if name != 'lookahead'}
+    if not batch['whitening']:
+      params = {name: jax.lax.stop_gradient(x) if name.startswith('Whitening') else x for name, x in params.items()}
     logits, updates = self.network.apply({'params': params, **collections}, batch['image'], train=True,
                                          mutable=['batch_stats'])
     labels = optax.smooth_labels(jax.nn.one_hot(batch['label'], 10), self.config.label_smoothing)

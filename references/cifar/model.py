@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from references.cifar.convolution import conv3x3
+from references.cifar.normalization import normalized
 from references.cifar.pooling import max_pool
 
 
@@ -39,15 +40,26 @@ class BatchNorm(nn.BatchNorm):
 
   Attributes:
     folded: for inference alone; the parameters are then those that serving/folding.py makes.
+    activation: what is applied after it; with one, and without scale, training uses normalization.py.
   """
   folded: bool = False
+  activation: Callable | None = None
 
   @nn.compact
   def __call__(self, x):
-    if not self.folded:
-      return super().__call__(x)
+    activate = self.activation or (lambda x: x)
+    if self.folded:
+      bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
+      return activate((x * self.get_variable('params', 'scale', 1.0) + bias).astype(self.dtype))
+    if self.activation is None or self.use_running_average or self.use_scale:
+      return activate(super().__call__(x))
     bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
-    return (x * self.get_variable('params', 'scale', 1.0) + bias).astype(self.dtype)
+    y, *statistics = normalized(x, bias, self.activation, self.epsilon)
+    for name, value, start in zip(('mean', 'var'), statistics, (jnp.zeros, jnp.ones)):
+      kept = self.variable('batch_stats', name, start, x.shape[-1:])
+      if not self.is_initializing():
+        kept.value = self.momentum * kept.value + (1 - self.momentum) * value
+    return y
 
 
 class ConvGroup(nn.Module):
@@ -154,8 +166,7 @@ class Airbench(nn.Module):
         # Only what the pooling reads is computed: an odd last row or column would be cut off.
         x = Conv(width, self.dtype)(x, (height // 2 * 2, breadth // 2 * 2) if pool else (height, breadth), pool)
         x = BatchNorm(not train, momentum=self.norm_momentum, epsilon=NORM_EPSILON, use_scale=False, dtype=self.dtype,
-                      folded=self.folded)(x)
-        x = self.activation(x)
+                      folded=self.folded, activation=self.activation)(x)
     x = x.max((1, 2)).astype(jnp.float32)
     kernel = self.param('head', self._head, (self.widths[-1], 10))
     return x @ kernel / (self.widths[-1] if self.unit_head else 9)

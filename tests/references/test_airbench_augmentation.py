@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from references.cifar import images as ops
+from references.cifar.cifar10 import Shape
 from references.cifar.configs import airbench94, airbench94_muon, fastest, resnet18
 from training.step import record_keys
 
@@ -25,7 +26,7 @@ FILES = (airbench94, airbench94_muon, fastest)
 def program(config):
   """What training does to a batch, compiled once for all epochs and seeds."""
   task = config.make_task('')
-  return jax.jit(lambda batch, seed: task.prepare(batch, record_keys(seed, batch), 32)['image'])
+  return jax.jit(lambda batch, seed: task.prepare(batch, record_keys(seed, batch), Shape(32, True))['image'])
 
 
 @functools.cache

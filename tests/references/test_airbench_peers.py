@@ -16,6 +16,7 @@ import pytest
 from input_pipelines import cifar10, cifar10_prepare
 from references.cifar import images as ops
 from references.cifar import optimizers
+from references.cifar.cifar10 import Shape
 from references.cifar.configs import airbench94, airbench94_muon, fastest
 from training.step import State, init_state, make_eval_step, make_train_step, record_keys
 
@@ -148,8 +149,8 @@ def train_both(task, recipe, *, newton_schulz, together: bool):
   net = peer.take(peer.Net(recipe), {'params': state.params, **state.model_state}).double()
   training = peer.Training(net, SMALL_TRAIN, newton_schulz)
   before = theirs(training)
-  step, prepare = jax.jit(make_train_step(task, shape=32)), jax.jit(
-      lambda b: task.prepare(b, record_keys(np.uint32(0), b), 32))
+  step, prepare = jax.jit(make_train_step(task, shape=Shape(32, True))), jax.jit(
+      lambda b: task.prepare(b, record_keys(np.uint32(0), b), Shape(32, True)))
   assert task.num_steps == training.total == 16
   losses, gaps = [], []
   for batch in batches(task, images, labels, task.num_steps):
@@ -345,7 +346,7 @@ def test_newton_schulz_in_bfloat16_is_as_near_to_exact_as_torchs(shape, magnitud
   """Torch multiplies by the coefficients in float32; rounded to bfloat16 they are others, by up to 0.4 %."""
   matrix = np.random.default_rng(0).normal(size=shape).astype(np.float32)
   coefficients = peer.FASTEST.rule.coefficients if magnitude else peer.AIRBENCH94_MUON.rule.coefficients
-  ours = np.asarray(optimizers.orthogonalized(jnp.asarray(matrix), coefficients), np.float32)
+  ours = np.asarray(optimizers.orthogonalized([jnp.asarray(matrix)], coefficients)[0], np.float32)
   exact = peer.orthogonalized(torch.tensor(matrix), coefficients, torch.float64, magnitude).numpy()
   rounded = peer.orthogonalized(torch.tensor(matrix), coefficients, torch.bfloat16, magnitude).numpy()
   error = np.linalg.norm(rounded - exact)
@@ -454,7 +455,7 @@ def our_epoch(config, real, steps: int, evaluated: int):
   model_state = dict(task.init_from_data({'params': state.params, **state.model_state}, data['train']))
   params = model_state.pop('params')
   state = State(state.step, params, model_state, task.optimizer.init(params))
-  step, losses, accuracies = jax.jit(make_train_step(task, shape=32), donate_argnums=0), [], []
+  step, losses, accuracies = jax.jit(make_train_step(task, shape=Shape(32, True)), donate_argnums=0), [], []
   evaluate, rows = jax.jit(make_eval_step(task)), task.data['eval'].order.rows(0, -(-evaluated // 500)).index
   for batch in batches(task, data['train']['image'], data['train']['label'], steps):
     state, sums = step(state, batch, np.uint32(config.seed))

@@ -14,7 +14,7 @@ import pytest
 from input_pipelines import cifar10 as data
 from input_pipelines import cifar10_prepare
 from references.cifar import images, optimizers
-from references.cifar.cifar10 import Config
+from references.cifar.cifar10 import Config, Shape
 from references.cifar.convolution import _plain, conv3x3
 from references.cifar.model import partly_identity
 from scoring import dawnbench
@@ -72,7 +72,7 @@ def test_image_sizes_change_where_the_config_says():
   task = dataclasses.replace(SMALL, batch_size=500, num_epochs=1.0, image_sizes=(20, 32),
                              image_size_starts=(0.0, 0.255)).make_task('')
   sizes = [task.data['train'].shape_at(s) for s in range(task.num_steps)]
-  assert sizes == [20] * 26 + [32] * 74
+  assert [shape.image_size for shape in sizes] == [20] * 26 + [32] * 74
   assert task.data['eval'].shape_at(0) is None
 
 
@@ -124,7 +124,8 @@ def test_the_newton_schulz_iteration_is_its_formula(shape):
   u, s, v = np.linalg.svd(matrix / np.linalg.norm(matrix), full_matrices=False)
   for _ in range(3):
     s = a * s + b * s**3 + c * s**5
-  got = np.asarray(optimizers.orthogonalized(jnp.asarray(matrix), (a, b, c)), np.float64)
+  other = jnp.asarray(np.random.default_rng(1).normal(size=(9, 50)))  # to whose shape the first is filled up
+  got, _ = (np.asarray(x, np.float64) for x in optimizers.orthogonalized([jnp.asarray(matrix), other], (a, b, c)))
   assert np.linalg.norm(got - u * s @ v) <= 0.05 * np.linalg.norm(s)  # bfloat16
 
 
@@ -140,7 +141,7 @@ def test_muon_normalises_moves_and_decays_as_written():
     params = params + moves
     buffer = 0.6 * buffer + grad
     direction = np.asarray(optimizers.orthogonalized(
-        jnp.asarray((grad + 0.6 * buffer).reshape(36, 5).T), coefficients), np.float64).T.reshape(first.shape)
+        [jnp.asarray((grad + 0.6 * buffer).reshape(36, 5).T)], coefficients)[0], np.float64).T.reshape(first.shape)
     if number % 2:  # at the second and the fourth update
       expected *= math.sqrt(5) / np.linalg.norm(expected)
     expected = (expected - 0.1 / (1 + number) * direction) * (1 - 0.1 / (1 + number) * 0.01)
@@ -263,3 +264,24 @@ def test_without_the_data_training_says_what_to_type(tmp_path):
                        config=NO_TTA)
   assert done.returncode == 1
   assert f'python -m launchers.prepare --dataset=cifar10 --data_dir={tmp_path}/none' in running.one_line(done.stderr)
+
+
+@pytest.mark.parametrize('name', ['airbench94', 'airbench94_muon'])
+def test_steps_that_do_not_train_the_whitening_are_those_that_do_once_its_rate_is_0(name):
+  task = dataclasses.replace(recipe(name), widths=(4, 8, 8), batch_size=20, compute_dtype='float32',
+                             whitening_epochs=0.01, num_epochs=0.02).make_task('')
+  random, state = np.random.default_rng(0), start(task)
+  whitening = {'filters': jnp.asarray(random.normal(size=(2, 2, 3, 24)), jnp.float32)}
+  state = dataclasses.replace(state, model_state={**state.model_state, 'whitening': {'Whitening_0': whitening}})
+  batch = {'image': random.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8),
+           'label': random.integers(0, 10, 20).astype(np.int32), 'mask': np.ones(20, bool),
+           'index': np.arange(20, dtype=np.int32), 'epoch': np.zeros(20, np.int32)}
+  shapes = [task.data['train'].shape_at(number) for number in range(task.num_steps)]
+  assert shapes == [Shape(32, True)] * 25 + [Shape(32, False)] * 25
+  steps = {trained: jax.jit(step.make_train_step(task, shape=Shape(32, trained))) for trained in (True, False)}
+  at = lambda number: jax.tree.map(lambda x: jnp.full_like(x, number) if x.dtype == jnp.int32 else x, state)
+  for number in (0, 25):
+    trained, untrained = (steps[which](at(number), batch, np.uint32(0))[0] for which in (True, False))
+    same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5, atol=1e-7), trained.params, untrained.params)
+    moved = not same['Whitening_0'].pop('bias')
+    assert all(jax.tree.leaves(same)) and moved == (number == 0), (number, same)

@@ -131,6 +131,48 @@ def test_nothing_is_compiled_after_the_clock_has_started():
     assert len(compiled) == seen['compile'], f'{kind.__name__} compiled {compiled[seen["compile"]:]} during the run'
 
 
+@pytest.mark.parametrize('device_loop', [False, True])
+@pytest.mark.parametrize('kind', [Line, Seams, Buckets, StreamedLine])
+def test_a_warm_up_runs_every_program_compiles_nothing_and_leaves_nothing(kind, device_loop):
+  task, devices, ran, compiled = kind(ToyConfig()), mesh.make_mesh(jax.devices()[:2]), [], []
+  made = programs.compile_all(task, devices, microbatches=1, chunk_steps=3, device_loop=device_loop)
+
+  class Counted:
+    def __init__(self, name, program):
+      self.name, self.program = name, program
+
+    def __call__(self, *args):
+      ran.append(self.name)
+      return self.program(*args)
+
+    def __getattr__(self, name):
+      return getattr(self.program, name)
+
+  of = lambda name, some: {shape: Counted((name, shape), program) for shape, program in some.items()}
+  counted = dataclasses.replace(made, train=of('train', made.train), eval=of('eval', made.eval),
+                                data_init=made.data_init and Counted('data_init', made.data_init))
+  before = jax.device_get(made.init(np.uint32(3)))
+  listener = lambda name, *_, **__: compiled.append(name) if 'backend_compile' in name else None
+  jax.monitoring.register_event_duration_secs_listener(listener)
+  counted.warm_up(np.uint32(3))
+  assert not compiled
+  expected = [*counted.train, *counted.eval]
+  assert len(ran) == len(expected) + (made.data_init is not None)
+  assert {name for name in ran if name != 'data_init'} == {
+      *(('train', shape) for shape in made.train), *(('eval', shape) for shape in made.eval)}
+  assert_same(before, jax.device_get(made.init(np.uint32(3))))
+
+
+def test_an_accelerator_is_warmed_up_before_the_clock_of_mlperf_starts(monkeypatch):
+  config, seen = ToyConfig(), []
+  task = Line(config)
+  tape = begin(task)
+  monkeypatch.setattr(programs.Programs, 'warm_up', lambda self, seed: seen.append(tape.events[-1]))
+  monkeypatch.setattr(loop.Loop, 'on_cpu', property(lambda self: False, lambda self, value: None), raising=False)
+  train(task, config, tape=tape)
+  assert [(e['event'], e['edge']) for e in seen] == [('init', 'start')]
+
+
 def test_both_shapes_are_compiled_ahead_and_each_step_gets_its_own():
   config = ToyConfig()
   task = Buckets(config)

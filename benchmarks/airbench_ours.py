@@ -1,0 +1,72 @@
+"""Trains one of our recipes again and again in one process, as the author's file does its own: compiled once.
+
+  python -m benchmarks.airbench_ours --config=references/cifar/configs/fastest.py --data_dir=DIR --workdir=DIR [--runs=25]
+
+The loop is the launcher's, and the tapes are in WORKDIR/run_000 and so on, without checkpoints. Prints one line of JSON
+a run: its accuracy, and its seconds on the WARM clock. Other clocks begin with a process, and need launchers.train.
+"""
+import dataclasses
+import json
+from pathlib import Path
+from unittest import mock
+
+from absl import flags
+
+from launchers import command, compilation, header
+from scoring import clocks, ledger
+from scoring import tape as tapes
+from scoring.problem import Problem
+
+FLAGS = flags.FLAGS
+
+
+def train(config, data_dir: str, workdir: Path, runs: int):
+  """Yields {run, accuracy, seconds, device, dtype} of each run, seeds counting up from the config's."""
+  from training import loop, mesh
+  compilation.set_cache()
+  devices, compiled, compile_all = mesh.make_mesh(), [], loop.compile_all
+
+  def compile_once(*args, **kwargs):  # a seed is an input of a program: all seeds share it
+    compiled.append(compiled[0] if compiled else compile_all(*args, **kwargs))
+    return compiled[0]
+
+  with mock.patch.object(loop, 'compile_all', compile_once):
+    for number in range(runs):
+      folder = workdir / ledger.run_name(number)
+      if folder.exists():
+        raise Problem(f'--workdir={workdir}: holds {folder.name} already; name another')
+      folder.mkdir(parents=True)
+      own = dataclasses.replace(config, seed=config.seed + number)
+      task, tape = own.make_task(data_dir), tapes.Tape(folder / 'tape.jsonl')
+      tape.event('process', **header.header(own, task, list(devices.devices.flat)), resumed=None)
+      loop.run(task, own, devices, tape, cadence=loop.Cadence(log_every_steps=0))
+      tape.event('exit', status='complete')
+      yield {'run': number, **told(tape.events)}
+
+
+def told(events: list[dict]) -> dict:
+  """What a line says of the run on a tape."""
+  return {'accuracy': clocks.evaluations(events)[-1]['metrics']['accuracy'],
+          'seconds': round(clocks.seconds(events, clocks.WARM, 'end'), 4),
+          'device': events[0]['hardware']['device_kind']}
+
+
+def main(argv: list[str], doc: str) -> int:
+  if command.help_wanted(argv):
+    return command.print_help(doc)
+  command.parse(argv, known_only=True)
+  if not FLAGS.config or not FLAGS.workdir:
+    raise Problem('--config and --workdir, please: what to train, and where to keep the tapes')
+  config = dataclasses.replace(command.parse_config(argv), stop='end')
+  workdir = Path(FLAGS.workdir).expanduser()
+  for run in train(config, str(Path(FLAGS.data_dir).expanduser()), workdir, FLAGS.runs):
+    print(json.dumps({**run, 'dtype': config.compute_dtype}), flush=True)
+  return 0
+
+
+if __name__ == '__main__':
+  flags.DEFINE_string('config', '', 'config file')
+  flags.DEFINE_string('workdir', '', 'where the tapes go: a new folder')
+  flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put CIFAR-10')
+  flags.DEFINE_integer('runs', 25, 'how many', lower_bound=1)
+  command.run(main, __doc__)

@@ -1,0 +1,51 @@
+"""Batch normalisation and the activation after it as one function, whose gradient passes over memory twice.
+
+What the gradient needs is the layer's input alone: it computes the activation's slope anew, once for the sums over the
+batch and once for the result, where automatic differentiation writes float32 arrays out in between. On an H100 a step
+of airbench takes a tenth less (benchmarks/NOTES.md).
+"""
+import functools
+
+import jax
+import jax.numpy as jnp
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def normalized(x, bias, activation, epsilon: float):
+  """Returns (activation of x normalised plus bias, mean, variance); computed in float32, variance biased.
+
+  x: [B, H, W, C]; bias: float32 [C] -> [B, H, W, C] of x's dtype; float32 [C] twice, which have no gradient.
+  """
+  return _forward(x, bias, activation, epsilon)[0]
+
+
+def _standardized(x, mean, variance, epsilon):
+  return (x.astype(jnp.float32) - mean) * jax.lax.rsqrt(variance + epsilon)
+
+
+def _forward(x, bias, activation, epsilon):
+  wide = x.astype(jnp.float32)
+  mean = wide.mean((0, 1, 2))
+  # One pass over memory; rounding could leave a constant channel a little below 0.
+  variance = jnp.maximum(jnp.square(wide).mean((0, 1, 2)) - jnp.square(mean), 0)
+  y = activation(_standardized(x, mean, variance, epsilon) + bias).astype(x.dtype)
+  return (y, mean, variance), (x, bias, mean, variance)
+
+
+def _backward(activation, epsilon, saved, gradients):
+  x, bias, mean, variance = saved
+
+  def parts(x, dy):
+    standard = _standardized(x, mean, variance, epsilon)
+    return standard, jax.vjp(activation, standard + bias)[1](dy.astype(jnp.float32))[0]
+
+  standard, dz = parts(x, gradients[0])
+  total, along = dz.sum((0, 1, 2)), (dz * standard).sum((0, 1, 2))
+  # The barrier keeps the compiler from writing out what it would find computed twice.
+  standard, dz = parts(*jax.lax.optimization_barrier((x, gradients[0])))
+  count = x.size // x.shape[-1]
+  dx = (dz - (total + standard * along) / count) * jax.lax.rsqrt(variance + epsilon)
+  return dx.astype(x.dtype), total
+
+
+normalized.defvjp(_forward, _backward)
