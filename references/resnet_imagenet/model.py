@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from references.resnet_imagenet.pooling import max_pool
 from serving import products
 
 # Convolutions keep the variance of what goes in, of a normal distribution cut at two sigma (He et al., arXiv
@@ -172,7 +173,7 @@ class ResNet(nn.Module):
     stem = (SpaceToDepthConv(self.width, self.dtype, name='stem') if self.space_to_depth else
             Conv(self.width, 7, 2, self.dtype, name='stem'))
     x = nn.relu(norm(name='norm')(stem(images.astype(self.dtype), train), train))
-    x = nn.max_pool(x, (3, 3), (2, 2), [(1, 1), (1, 1)]) if train else products.max_pool(x, 3, 2, 1)
+    x = max_pool(x) if train else products.max_pool(x, 3, 2, 1)
     for stage, blocks in enumerate(stages):
       for number in range(blocks):
         stride = 2 if stage and not number else 1
