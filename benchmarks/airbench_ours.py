@@ -1,6 +1,7 @@
 """Trains one of our recipes again and again in one process, as the author's file does its own: compiled once.
 
-  python -m benchmarks.airbench_ours --config=references/cifar/configs/fastest.py --data_dir=DIR --workdir=DIR [--runs=25]
+  python -m benchmarks.airbench_ours --config=references/cifar/configs/fastest.py --data_dir=DIR --workdir=DIR
+                                    [--runs=25]
 
 The loop is the launcher's, and the tapes are in WORKDIR/run_000 and so on, without checkpoints. Prints one line of JSON
 a run: its accuracy, and its seconds on the WARM clock. Other clocks begin with a process, and need launchers.train.
@@ -41,6 +42,7 @@ def train(config, data_dir: str, workdir: Path, runs: int):
       tape.event('process', **header.header(own, task, list(devices.devices.flat)), resumed=None)
       loop.run(task, own, devices, tape, cadence=loop.Cadence(log_every_steps=0))
       tape.event('exit', status='complete')
+      tape.close()
       yield {'run': number, **told(tape.events)}
 
 

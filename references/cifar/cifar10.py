@@ -30,6 +30,9 @@ class Shape(NamedTuple):
   image_size: int
   whitening: bool
 
+  def __str__(self):
+    return f'{self.image_size}{"" if self.whitening else ", whitening fixed"}'
+
 
 @dataclasses.dataclass(frozen=True)
 class Config(BaseConfig):
@@ -179,7 +182,6 @@ class Cifar10(Task):
     return math.ceil(round(epochs * self.steps_per_epoch, 6))
 
   def _split(self, name: str, size: int, order) -> Resident:
-    config = self.config
     spec = {'image': jax.ShapeDtypeStruct((size, *cifar10.IMAGE), jnp.uint8),
             'label': jax.ShapeDtypeStruct((size,), jnp.int32)}
     return Resident(spec, lambda: self._load()[name], order,
@@ -236,7 +238,7 @@ class Cifar10(Task):
 
   def loss(self, params, model_state, batch, key):
     collections = {name: x for name, x in model_state.items() if name != 'lookahead'}
-    if not batch['whitening']:
+    if not batch.get('whitening', True):
       params = {name: jax.lax.stop_gradient(x) if name.startswith('Whitening') else x for name, x in params.items()}
     logits, updates = self.network.apply({'params': params, **collections}, batch['image'], train=True,
                                          mutable=['batch_stats'])

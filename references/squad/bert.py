@@ -84,10 +84,10 @@ class Bert(nn.Module):
                                         embedding_init=nn.initializers.normal(0.02))
     # Rows of these two by a product and a slice: the gradient of looking them up adds thousands of rows to two, which
     # took 51 ms of a step's 84 on an H100 (benchmarks/NOTES.md).
-    types_table = table(sizes.types, 'token_type_embeddings').embedding.astype(self.dtype)
-    positions = table(sizes.positions, 'position_embeddings').embedding[:tokens.shape[1]].astype(self.dtype)
-    x = table(sizes.vocabulary, 'word_embeddings')(tokens) + jax.nn.one_hot(types, sizes.types, dtype=self.dtype) @ types_table
-    x = x + positions
+    rows = lambda size, name: table(size, name).embedding.astype(self.dtype)
+    which = jax.nn.one_hot(types, sizes.types, dtype=self.dtype)
+    x = table(sizes.vocabulary, 'word_embeddings')(tokens) + which @ rows(sizes.types, 'token_type_embeddings')
+    x = x + rows(sizes.positions, 'position_embeddings')[:tokens.shape[1]]
     x = nn.Dropout(self.dropout, deterministic=not train)(_norm(self.dtype, 'embeddings_norm')(x))
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer
     for n in range(sizes.num_layers):

@@ -2,6 +2,7 @@
 
 DAYBREAK_AIRBENCH_DIR names a checkout of github.com/KellerJordan/cifar10-airbench (make test-peers).
 """
+import dataclasses
 import os
 import shutil
 import types
@@ -9,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from absl import flags
 
-from benchmarks import airbench, airbench_peer
+from benchmarks import airbench, airbench_ours, airbench_peer
 from input_pipelines import cifar10
+from references.cifar.task import Config as DigitsConfig
+from scoring import tape as tapes
 from scoring.problem import Problem
+from training import loop
 
 
 def test_a_checkout_that_is_not_there_is_one_line(tmp_path):
@@ -42,7 +47,25 @@ def test_the_authors_code_trains_on_this_machine(monkeypatch):
 def test_a_single_run_is_read_where_it_lies(tmp_path, monkeypatch):
   tape = Path(__file__).parents[2] / 'results' / 'cifar10_cpu_2core_xeon' / 'tape.jsonl'
   monkeypatch.setattr(airbench.subprocess, 'run', lambda *args, **kwargs: shutil.copy(tape, tmp_path))
-  given = types.SimpleNamespace(config='x.py', data_dir='', runs=1, more=[])
+  given = types.SimpleNamespace(data_dir='', runs=1, more=[], one_process=False)
   monkeypatch.setattr(airbench, 'FLAGS', given)
-  (run,) = airbench.ours(tmp_path)[1]
+  (run,) = airbench.ours('x.py', tmp_path)[1]
   assert (run['accuracy'], round(run['seconds']), run['dtype']) == (0.9408, 1382, 'float32')
+
+
+def test_many_runs_of_one_process_are_compiled_once_and_differ_by_their_seeds_alone(tmp_path, monkeypatch):
+  task, compiled = DigitsConfig(num_epochs=1, widths=(4, 4)), []
+  compile_all = loop.compile_all
+  monkeypatch.setattr(loop, 'compile_all', lambda *args, **kwargs: compiled.append(1) or compile_all(*args, **kwargs))
+  flags.FLAGS(['x'], known_only=True)
+  runs = list(airbench_ours.train(task, '', tmp_path / 'runs', 2))
+  assert compiled == [1] and [run['run'] for run in runs] == [0, 1]
+  first, second = (tapes.read(tmp_path / 'runs' / name) for name in ('run_000', 'run_001'))
+  assert (first[0]['seed'], second[0]['seed']) == (0, 1)
+  last = lambda events: events[-2]['parameters_sha256']
+  assert last(first) != last(second)
+  (alone,) = airbench_ours.train(dataclasses.replace(task, seed=1), '', tmp_path / 'alone', 1)
+  assert last(tapes.read(tmp_path / 'alone' / 'run_000')) == last(second), 'as in a process of its own'
+  assert {**alone, 'run': 1, 'seconds': 0} == {**runs[1], 'seconds': 0} and alone['seconds'] > 0
+  with pytest.raises(Problem, match='holds run_000 already; name another'):
+    next(airbench_ours.train(task, '', tmp_path / 'runs', 1))

@@ -25,7 +25,7 @@ from training import config as configs
 from training import step
 
 GOLDEN = Path(__file__).parent / 'golden'
-RECIPES = ('airbench94', 'airbench94_muon', 'no_tta', 'fastest', 'cpu', 'resnet18')
+RECIPES = ('airbench94', 'airbench94_muon', 'no_tta', 'fastest', 'cpu', 'gpu', 'resnet18')
 SMALL = Config(widths=(4, 8, 8), batch_size=16, compute_dtype='float32')
 
 
