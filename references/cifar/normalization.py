@@ -1,8 +1,8 @@
-"""Batch normalisation and the activation after it as one function, whose gradient passes over memory twice.
+"""Batch normalisation and the activation after it as one function, whose gradient needs the layer's input alone.
 
-What the gradient needs is the layer's input alone: it computes the activation's slope anew, once for the sums over the
-batch and once for the result, where automatic differentiation writes float32 arrays out in between. On an H100 a step
-of airbench takes a tenth less (benchmarks/NOTES.md).
+On NVIDIA's GPUs it passes over memory twice: the activation's slope is computed once for the sums over the batch and
+again for the result, where automatic differentiation writes float32 arrays out in between. CPUs take three times as
+long that way, so they compute it once (benchmarks/NOTES.md).
 """
 import functools
 
@@ -41,8 +41,9 @@ def _backward(activation, epsilon, saved, gradients):
 
   standard, dz = parts(x, gradients[0])
   total, along = dz.sum((0, 1, 2)), (dz * standard).sum((0, 1, 2))
-  # The barrier keeps the compiler from writing out what it would find computed twice.
-  standard, dz = parts(*jax.lax.optimization_barrier((x, gradients[0])))
+  # The barrier keeps the compiler from finding that this was computed before, and writing it out for here.
+  standard, dz = parts(*jax.lax.platform_dependent(
+      x, gradients[0], cuda=lambda *same: jax.lax.optimization_barrier(same), default=lambda *same: same))
   count = x.size // x.shape[-1]
   dx = (dz - (total + standard * along) / count) * jax.lax.rsqrt(variance + epsilon)
   return dx.astype(x.dtype), total
