@@ -23,10 +23,7 @@ ACTIVATIONS = {'gelu': gelu, 'silu': jax.nn.silu}
 
 
 class Shape(NamedTuple):
-  """What a training step is compiled for: rows and columns of its images, and whether the whitening's bias is trained.
-
-  Where it is not, the gradient of the first convolution's input is not computed: a tenth of a step.
-  """
+  """A training step's rows and columns of images, and whether it trains the whitening's bias, a tenth of its time."""
   image_size: int
   whitening: bool
 
@@ -247,17 +244,11 @@ class Cifar10(Task):
     return loss, ({**model_state, **updates}, {'train_accuracy': correct(logits, batch)})
 
   def after_update(self, state):
-    """Lookahead (Zhang et al., arXiv 1907.08610) as airbench94 does it: the pull weakens with the cube of progress."""
-    every, total = self.config.lookahead_steps, self.num_steps
-    if not every:
+    if not self.config.lookahead_steps:
       return state
-    decay = 0.95**every * (state.step / total)**3
-    decay = jnp.where(state.step % every == 0, decay, 1.0)  # 1: at the end the parameters become the average
-    due = (state.step % every == 0) | (state.step == total)
     fast = {'params': state.params, 'batch_stats': state.model_state['batch_stats']}
-    slow = jax.tree.map(lambda s, f: jnp.where(due, decay * s + (1 - decay) * f, s),
-                        state.model_state['lookahead'], fast)
-    fast = jax.tree.map(lambda s, f: jnp.where(due, s, f), slow, fast)
+    slow, fast = optimizers.lookahead(state.model_state['lookahead'], fast, state.step, self.config.lookahead_steps,
+                                      self.num_steps)
     model_state = {**state.model_state, 'batch_stats': fast['batch_stats'], 'lookahead': slow}
     return dataclasses.replace(state, params=fast['params'], model_state=model_state)
 
@@ -288,7 +279,8 @@ class Cifar10(Task):
       first = views[0][1]
       return {'certainty': jax.nn.softmax(first).max(-1), 'first': _judged(first, batch),
               'all': _judged(logits, batch), 'mask': batch['mask']}
-    return {'accuracy': correct(logits, batch), 'loss': _sum(_judged(logits, batch)['loss'], batch)}
+    loss, mask = _judged(logits, batch)['loss'], batch['mask']
+    return {'accuracy': correct(logits, batch), 'loss': (jnp.sum(loss * mask), mask.sum())}
 
   def finish(self, outputs):
     if self.config.test_time_augmentation != 'uncertain':
@@ -305,7 +297,3 @@ class Cifar10(Task):
 def _judged(logits, batch):
   return {'right': (logits.argmax(-1) == batch['label']).astype(jnp.float32),
           'loss': optax.softmax_cross_entropy_with_integer_labels(logits, batch['label'])}
-
-
-def _sum(values, batch):
-  return jnp.sum(values * batch['mask']), batch['mask'].sum()

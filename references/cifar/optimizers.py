@@ -98,3 +98,15 @@ def muon(learning_rate: Callable, momentum: float, coefficients: tuple[float, ..
     return moves, MuonState(step, jnp.where(due, step, state.normalized), buffers)
 
   return optax.GradientTransformation(init, update)
+
+
+def lookahead(slow, fast, step, every: int, num_steps: int):
+  """(slow, fast) after update `step`, trees of the same form: every so many steps both become a mean of the two.
+
+  Lookahead (Zhang et al., arXiv 1907.08610) as airbench94 does it: the pull weakens with the cube of progress.
+  """
+  decay = 0.95**every * (step / num_steps)**3
+  decay = jnp.where(step % every == 0, decay, 1.0)  # 1: at the end the parameters become the average
+  due = (step % every == 0) | (step == num_steps)
+  slow = jax.tree.map(lambda s, f: jnp.where(due, decay * s + (1 - decay) * f, s), slow, fast)
+  return slow, jax.tree.map(lambda s, f: jnp.where(due, s, f), slow, fast)
