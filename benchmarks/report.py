@@ -1,11 +1,15 @@
 """The line that every benchmark ends with."""
+import collections
 import contextlib
 import datetime
 import importlib.metadata
 import json
+import os
 import re
 import shlex
+import shutil
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,11 +25,20 @@ def spread(values) -> float:
 
 
 def host() -> str:
-  """The processor, how many cores of it this process may use, and what of its instructions is for bfloat16."""
+  """The processor, how many cores of it this process may use, its instructions for bfloat16, and NVIDIA's GPUs."""
   told = machine.cpu()
   known = [flag for flag in ('amx_bf16', 'avx512_bf16') if flag in told.get('flags', '').split()]
-  return (f'{machine.name()} (family {told.get("cpu family", "?")}, model {told.get("model", "?")}), {machine.cores()} '
-          f'cores, {" and ".join(known) or "no bfloat16 instructions"}')
+  return ', '.join([f'{machine.name()} (family {told.get("cpu family", "?")}, model {told.get("model", "?")})',
+                    f'{machine.cores()} cores', ' and '.join(known) or 'no bfloat16 instructions', *gpus()])
+
+
+def gpus() -> list[str]:
+  """Those that nvidia-smi lists, as '2 x NVIDIA L4'; none where jax is told to compute on CPUs."""
+  if os.environ.get('JAX_PLATFORMS') == 'cpu' or not shutil.which('nvidia-smi'):
+    return []
+  told = subprocess.run(['nvidia-smi', '--query-gpu=name', '--format=csv,noheader'], capture_output=True, text=True)
+  names = [] if told.returncode else told.stdout.splitlines()  # it fails where there is a driver and no GPU
+  return [f'{count} x {name}' for name, count in collections.Counter(names).items()]
 
 
 def command(name: str = '', arguments=None) -> str:

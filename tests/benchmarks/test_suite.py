@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import suite
-from benchmarks.report import command, report
+from benchmarks.report import command, host, report
 from tests.launchers import running
 
 LINE = {'benchmark': 'latency', 'ours': 0.002, 'peer': 0.001, 'peer_name': 'x', 'unit': 's/query', 'ratio': 0.5, 'n': 5,
@@ -164,3 +164,16 @@ def test_a_line_says_when_where_and_how(capsys):
   assert made['ratio'] == 2.0 and made['n'] == 2 and made['spread'] == [1.0, 0.0]
   assert made['versions']['jax'] and (made['commit'] or 'no git').removesuffix('+changes').isascii()
   assert 'cores' in made['machine'] and made['date'][:2] == '20' and made['command'].startswith('python -m benchmarks.')
+
+
+@pytest.mark.parametrize('answers, platforms, expected', [
+    ("printf 'NVIDIA L4\\nNVIDIA L4\\n'", '', ', 2 x NVIDIA L4'), ("printf 'NVIDIA L4\\n'", 'cpu', ''),
+    ("echo 'no devices were found'; exit 6", '', '')])
+def test_lines_of_a_machine_with_gpus_are_not_taken_for_those_of_its_processor(
+    answers, platforms, expected, tmp_path, monkeypatch):
+  monkeypatch.setenv('PATH', str(tmp_path))
+  monkeypatch.setenv('JAX_PLATFORMS', platforms)
+  alone = host()
+  (tmp_path / 'nvidia-smi').write_text(f'#!/bin/sh\n{answers}\n')
+  (tmp_path / 'nvidia-smi').chmod(0o755)
+  assert host() == alone + expected
