@@ -80,13 +80,15 @@ class Bert(nn.Module):
   @nn.compact
   def __call__(self, tokens, types, valid, train: bool):
     sizes = self.sizes
-    table = lambda size, name: nn.Embed(size, sizes.width, dtype=self.dtype, name=name,
+    # Looked up in float32, since its gradient adds up what a row, such as the padding's, is looked up for: GPUs have no
+    # addition in bfloat16 for that, and add one after the other.
+    table = lambda size, name: nn.Embed(size, sizes.width, dtype=jnp.float32, name=name,
                                         embedding_init=nn.initializers.normal(0.02))
-    # Rows of these two by a product and a slice: the gradient of looking them up adds thousands of rows to two, which
-    # took 51 ms of a step's 84 on an H100 (benchmarks/NOTES.md).
+    words = table(sizes.vocabulary, 'word_embeddings')(tokens).astype(self.dtype)
+    # Two rows for thousands of lookups: a product, and no lookup of positions either (benchmarks/NOTES.md).
     rows = lambda size, name: table(size, name).embedding.astype(self.dtype)
     which = jax.nn.one_hot(types, sizes.types, dtype=self.dtype)
-    x = table(sizes.vocabulary, 'word_embeddings')(tokens) + which @ rows(sizes.types, 'token_type_embeddings')
+    x = words + which @ rows(sizes.types, 'token_type_embeddings')
     x = x + rows(sizes.positions, 'position_embeddings')[:tokens.shape[1]]
     x = nn.Dropout(self.dropout, deterministic=not train)(_norm(self.dtype, 'embeddings_norm')(x))
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer

@@ -134,16 +134,17 @@ class Embedding(nn.Module):
   @nn.compact
   def __call__(self, words, characters, train: bool):
     known = jnp.where(words < self.num_words, words, 1)
-    x = nn.Embed(self.num_words, self.word_width, dtype=self.dtype, name='words',
-                 embedding_init=nn.initializers.normal(0.1))(known)
+    # In float32, as of bert.py: padding is one row that most lookups are of.
+    x = nn.Embed(self.num_words, self.word_width, dtype=jnp.float32, name='words',
+                 embedding_init=nn.initializers.normal(0.1))(known).astype(self.dtype)
     x = x * (words > 0)[..., None].astype(self.dtype)
     parts = [nn.Dropout(self.dropout, deterministic=not train)(x)]
     if self.vector_width:
       table = self.variable('vectors', 'table', jnp.zeros, (self.num_words, self.vector_width), jnp.float32)
       parts.append(nn.Dropout(self.dropout, deterministic=not train)(table.value[known].astype(self.dtype)))
     if self.char_width:
-      c = nn.Embed(self.num_chars, 32, dtype=self.dtype, name='characters',
-                   embedding_init=nn.initializers.normal(0.1))(characters.astype(jnp.int32))
+      c = nn.Embed(self.num_chars, 32, dtype=jnp.float32, name='characters',
+                   embedding_init=nn.initializers.normal(0.1))(characters.astype(jnp.int32)).astype(self.dtype)
       c = nn.Dropout(self.dropout / 2, deterministic=not train)(c * (characters > 0)[..., None].astype(self.dtype))
       windows = jnp.concatenate([c[:, :, k:c.shape[2] - 4 + k] for k in range(5)], axis=-1)
       parts.append(nn.relu(nn.Dense(self.char_width, dtype=self.dtype, name='char_conv')(windows)).max(2))
