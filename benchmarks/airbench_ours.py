@@ -4,7 +4,8 @@
                                     [--runs=25]
 
 The loop is the launcher's, and the tapes are in WORKDIR/run_000 and so on, without checkpoints. Prints one line of JSON
-a run: its accuracy, and its seconds on the WARM clock. Other clocks begin with a process, and need launchers.train.
+a run: its accuracy, and its seconds on the WARM clock. Other clocks begin with a process, and a set that is to be
+published has a ledger: those need `launchers.train --runs=N`.
 """
 import dataclasses
 import json
@@ -13,15 +14,16 @@ from unittest import mock
 
 from absl import flags
 
+from benchmarks import runs
 from launchers import command, compilation, header
-from scoring import clocks, ledger
+from scoring import ledger
 from scoring import tape as tapes
 from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
 
 
-def train(config, data_dir: str, workdir: Path, runs: int):
+def train(config, data_dir: str, workdir: Path, count: int):
   """Yields {run, accuracy, seconds, device, dtype} of each run, seeds counting up from the config's."""
   from training import loop, mesh
   compilation.set_cache()
@@ -32,7 +34,7 @@ def train(config, data_dir: str, workdir: Path, runs: int):
     return compiled[0]
 
   with mock.patch.object(loop, 'compile_all', compile_once):
-    for number in range(runs):
+    for number in range(count):
       folder = workdir / ledger.run_name(number)
       if folder.exists():
         raise Problem(f'--workdir={workdir}: holds {folder.name} already; name another')
@@ -43,22 +45,17 @@ def train(config, data_dir: str, workdir: Path, runs: int):
       loop.run(task, own, devices, tape, cadence=loop.Cadence(log_every_steps=0))
       tape.event('exit', status='complete')
       tape.close()
-      yield {'run': number, **told(tape.events)}
-
-
-def told(events: list[dict]) -> dict:
-  """What a line says of the run on a tape."""
-  return {'accuracy': clocks.evaluations(events)[-1]['metrics']['accuracy'],
-          'seconds': round(clocks.seconds(events, clocks.WARM, 'end'), 4),
-          'device': events[0]['hardware']['device_kind']}
+      yield {'run': number, **runs.told(tape.events)}
 
 
 def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
   command.parse(argv, known_only=True)
-  if not FLAGS.config or not FLAGS.workdir:
-    raise Problem('--config and --workdir, please: what to train, and where to keep the tapes')
+  for name in ('config', 'workdir'):
+    if not getattr(FLAGS, name):
+      command.fail(f'--{name} is missing; --help shows how to call this')
+      return command.USAGE
   config = dataclasses.replace(command.parse_config(argv), stop='end')
   workdir = Path(FLAGS.workdir).expanduser()
   for run in train(config, str(Path(FLAGS.data_dir).expanduser()), workdir, FLAGS.runs):

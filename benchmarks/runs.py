@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from launchers import command
+from scoring import clocks
 from scoring import tape as tapes
 from scoring.problem import Problem
 
@@ -25,6 +26,15 @@ def train(*arguments: str, processes: int = 0) -> list[dict]:
       said = [line for line in ran.stderr.splitlines() if line.strip()]
       raise Problem(f'launchers.train {" ".join(arguments)}: {said[-1] if said else f"status {ran.returncode}"}')
     return tapes.read(Path(workdir))
+
+
+def told(events: list[dict]) -> dict:
+  """Of a run to the end of its schedule: its last accuracy, its seconds on the WARM clock, and the device."""
+  last = clocks.evaluations(events)[-1:]
+  if not last:
+    raise Problem(f'a run of {events[0]["benchmark"]} ended before it was evaluated; see what it printed')
+  return {'accuracy': last[0]['metrics']['accuracy'], 'seconds': round(clocks.seconds(events, clocks.WARM, 'end'), 4),
+          'device': events[0]['hardware']['device_kind']}
 
 
 def until_first_step(events: list[dict]) -> list[dict]:

@@ -20,18 +20,20 @@ class Progress:
     self.live = self.stream.isatty()
     self._begin = self._train = None
     self._metric = self._rate = self._loss = ''
-    self._shown = 0.0
+    self._shown, self._devices = 0.0, 'this machine'
 
   def __call__(self, event: dict):
     name, edge = event['event'], event.get('edge')
     if name == 'compile' and edge == 'start':
-      self._end('compiling for this machine')
+      self._end(f'compiling for {self._devices}')
     elif name == 'compile' and edge == 'stop':
       warm = 'warm' if event['cache_hits'] and not event['cache_misses'] else 'cold'
       self._end(f"compiled, {warm} cache: {event['cache_hits']} programs read, "
                 f"{event['cache_misses']} made")
-    elif name == 'process' and event.get('resumed'):
-      self._end(f"resumed from step {event['resumed']['step']}")
+    elif name == 'process':
+      self._devices = f"{event['hardware']['device_count']} x {event['hardware']['device_kind']}"
+      if event.get('resumed'):
+        self._end(f"resumed from step {event['resumed']['step']}")
     elif name == 'train' and edge == 'start':
       self._train = event
       self._begin, self._shown = self._begin or event, self._shown or event['time']

@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 
-from benchmarks import airbench_ours, airbench_peer, progress, report, runs, serving_cases, turns  # noqa: F401
+from benchmarks import airbench_peer, progress, report, runs, serving_cases, turns  # noqa: F401
 from launchers import sinks  # noqa: F401
 from training import loop  # noqa: F401
 

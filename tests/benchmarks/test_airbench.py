@@ -3,6 +3,7 @@
 DAYBREAK_AIRBENCH_DIR names a checkout of github.com/KellerJordan/cifar10-airbench (make test-peers).
 """
 import dataclasses
+import json
 import os
 import shutil
 import types
@@ -46,7 +47,8 @@ def test_the_authors_code_trains_on_this_machine(monkeypatch):
 
 def test_a_single_run_is_read_where_it_lies(tmp_path, monkeypatch):
   tape = Path(__file__).parents[2] / 'results' / 'cifar10_cpu_2core_xeon' / 'tape.jsonl'
-  monkeypatch.setattr(airbench.subprocess, 'run', lambda *args, **kwargs: shutil.copy(tape, tmp_path))
+  monkeypatch.setattr(airbench.subprocess, 'run', lambda *args, **kwargs: types.SimpleNamespace(
+      returncode=3, copied=shutil.copy(tape, tmp_path)))
   given = types.SimpleNamespace(data_dir='', runs=1, more=[], one_process=False)
   monkeypatch.setattr(airbench, 'FLAGS', given)
   (run,) = airbench.ours('x.py', tmp_path)[1]
@@ -69,3 +71,55 @@ def test_many_runs_of_one_process_are_compiled_once_and_differ_by_their_seeds_al
   assert {**alone, 'run': 1, 'seconds': 0} == {**runs[1], 'seconds': 0} and alone['seconds'] > 0
   with pytest.raises(Problem, match='holds run_000 already; name another'):
     next(airbench_ours.train(task, '', tmp_path / 'runs', 1))
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch):
+  """benchmarks.airbench of two configs with made runs, and what it printed."""
+  def ask(config='references/cifar/configs/gpu.py,references/cifar/configs/fastest.py', workdir='', peer=0):
+    def lines(command):
+      if 'benchmarks.airbench_peer' in command and peer:
+        raise Problem(f'ended with status {peer}')
+      return [{'run': n, 'accuracy': 0.94 - n / 1000, 'seconds': 2.0, 'device': 'cpu', 'dtype': 'x'} for n in (0, 1)]
+    given = types.SimpleNamespace(config=config.split(','), data_dir='', runs=2, more=[], one_process=True, dtype='x',
+                                  workdir=workdir, peer_dir='')
+    for name, made in {'FLAGS': given, 'lines': lines, 'commands': types.SimpleNamespace(
+        help_wanted=lambda argv: False, parse=lambda argv: None)}.items():
+      monkeypatch.setattr(airbench, name, made)
+    for where, name in ((airbench.airbench_peer, 'check'), (airbench.cifar10, 'check_present')):
+      monkeypatch.setattr(where, name, lambda *_: None)
+    airbench.main([], '')
+  return ask
+
+
+def test_each_config_has_a_line_beside_the_same_runs_of_the_peer(asked, capsys):
+  asked()
+  made = list(map(json.loads, capsys.readouterr().out.splitlines()))
+  assert [(line['what'], line['ratio'], line['n'], line['sides']['ours']['reached']) for line in made] == [
+      ('gpu', 1.0, 2, 1), ('fastest', 1.0, 2, 1)]
+  assert 'airbench_ours --config=references/cifar/configs/fastest.py' in made[1]['sides']['ours']['command']
+
+
+def test_a_peer_that_fails_leaves_the_lines_of_ours_and_an_error(asked, capsys):
+  with pytest.raises(Problem, match='ended with status 9'):
+    asked(peer=9)
+  made = list(map(json.loads, capsys.readouterr().out.splitlines()))
+  assert [(line['what'], line['ours'], line['ratio'], line['not_measured']) for line in made] == [
+      (name, 2.0, None, {'airbench94_muon.py': 'ended with status 9'}) for name in ('gpu', 'fastest')]
+
+
+@pytest.mark.parametrize('given, words', [
+    ({'config': 'references/cifar/configs/digits.py'}, 'digits.py: not a config of CIFAR'),
+    ({'config': 'references/cifar/configs/gpu.py,typo.py'}, 'typo.py'), ({'workdir': '{}'}, 'holds gpu already')])
+def test_what_would_stop_it_later_is_told_before_anything_is_trained(asked, given, words, tmp_path, capsys):
+  (tmp_path / 'gpu').mkdir()
+  with pytest.raises(Problem, match=words):
+    asked(**{name: value.format(tmp_path) for name, value in given.items()})
+  assert not capsys.readouterr().out
+
+
+def test_a_launcher_that_fails_is_an_error_and_old_tapes_are_not_read(tmp_path, monkeypatch):
+  monkeypatch.setattr(airbench.subprocess, 'run', lambda *args, **kwargs: types.SimpleNamespace(returncode=1))
+  monkeypatch.setattr(airbench, 'FLAGS', types.SimpleNamespace(data_dir='', runs=1, more=[], one_process=False))
+  with pytest.raises(Problem, match='ended with status 1; see what it printed: python -m launchers.train'):
+    airbench.ours('x.py', tmp_path)

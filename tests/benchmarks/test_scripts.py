@@ -20,7 +20,8 @@ LACKING = {'tape_overhead': ([], ['mlperf_logging'], "mlperf_logging: .*pip inst
                           "torch, torchvision: .*pip install -e '.[peers]' torchvision"),
            'airbench': (['--peer_dir={checkout}'], ['torch', 'torchvision'],
                        "torch, torchvision: .*pip install -e '.[peers]' torchvision")}
-GIVEN = {'decode': ['--images=.'], 'folding': ['--workdir=.']}  # what each must be given
+GIVEN = {'decode': ['--images=.'], 'folding': ['--workdir=.'],  # what each must be given
+         'airbench_ours': ['--config=references/cifar/configs/gpu.py', '--workdir=.']}
 
 
 @pytest.fixture(scope='module')
