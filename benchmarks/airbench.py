@@ -83,12 +83,17 @@ def check(command: list[str], status: int):
 def folders(workdir: Path) -> dict[str, Path]:
   """Each config of ours, with the folder for its tapes; raises Problem for what would stop a training later on."""
   found = {}
+  if not FLAGS.config:
+    raise Problem('--config= names none: choose from references/cifar/configs')
   for config in FLAGS.config:
     if not isinstance(load(config), Config):
       raise Problem(f'--config={config}: not a config of CIFAR-10; choose from references/cifar/configs')
-    found[config] = workdir.expanduser() / Path(config).stem
-    if found[config].exists():
-      raise Problem(f'--workdir={workdir}: holds {found[config].name} already; name another')
+    folder = workdir.expanduser() / Path(config).stem
+    if folder in found.values():
+      raise Problem(f'--config={config}: a second one of that name; lines and tapes go by it')
+    found[config] = folder
+    if folder.exists():
+      raise Problem(f'--workdir={workdir}: holds {folder.name} already; name another')
   cifar10.check_present(FLAGS.data_dir)
   return found
 

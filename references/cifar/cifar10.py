@@ -189,14 +189,14 @@ class Cifar10(Task):
     """Of the training step that follows `step` updates."""
     starts = [math.ceil(round(start * self.num_steps, 6)) for start in self.config.image_size_starts]
     size = next(s for s, first in zip(self.config.image_sizes[::-1], starts[::-1]) if step >= first)
-    return Shape(size, self.config.network == 'airbench' and step < self.steps(self.config.whitening_epochs))
+    return Shape(size, self.config.network != 'airbench' or step < self.steps(self.config.whitening_epochs))
 
   def _optimizer(self) -> optax.GradientTransformation:
     config, steps = self.config, self.num_steps
     schedule = optimizers.rise_and_fall(steps, config.warmup_fraction, config.initial_fraction, config.final_fraction)
     whitening_steps = self.steps(config.whitening_epochs)
     # The Muon recipe lets the whitening bias's rate fall to 0 by itself, the other one cuts it off.
-    fall = lambda step: jnp.maximum(1 - step / max(whitening_steps, 1), 0)
+    fall = lambda step: jnp.maximum(1 - step / whitening_steps, 0) if whitening_steps else 0.0
     cut = lambda step: jnp.where(step < whitening_steps, schedule(step), 0)
     parts = {optimizers.NORM: (config.norm_learning_rate, schedule),
              optimizers.HEAD: (config.head_learning_rate, schedule),

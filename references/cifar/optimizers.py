@@ -50,22 +50,32 @@ class MuonState(NamedTuple):
 def orthogonalized(matrices: list, coefficients: tuple[float, ...], iterations: int = 3) -> list:
   """Roughly the orthogonal matrix nearest to each [M, N], by a quintic Newton-Schulz iteration in bfloat16.
 
-  K. Jordan, "Muon", 2024, kellerjordan.github.io/posts/muon: singular values end near 1, which is near enough. All
-  are filled up with zeros, which stay zeros, to one shape: one product for all instead of many small ones.
+  K. Jordan, "Muon", 2024, kellerjordan.github.io/posts/muon: singular values end near 1, which is near enough. Matrices
+  of one shape are one product instead of many small ones; so are all, filled up with zeros, which stay zeros, where
+  that makes them twice as large at most.
   """
   def combined(*terms):  # in float32: a coefficient rounded to bfloat16 is another iteration
     return sum(factor * x.astype(jnp.float32) for factor, x in terms).astype(jnp.bfloat16)
 
+  def iterated(x):
+    x = combined((1 / (jnp.linalg.norm(x.astype(jnp.float32), axis=(1, 2), keepdims=True) + 1e-7), x))
+    for _ in range(iterations):
+      gram = x @ x.mT
+      x = combined((a, x), (1.0, combined((b, gram), (c, gram @ gram)) @ x))
+    return x
+
   a, b, c = coefficients
   wide = [x if x.shape[0] <= x.shape[1] else x.T for x in matrices]
-  rows, columns = (max(x.shape[axis] for x in wide) for axis in (0, 1))
-  x = jnp.stack([jnp.pad(x.astype(jnp.bfloat16), ((0, rows - x.shape[0]), (0, columns - x.shape[1]))) for x in wide])
-  x = combined((1 / (jnp.linalg.norm(x.astype(jnp.float32), axis=(1, 2), keepdims=True) + 1e-7), x))
-  for _ in range(iterations):
-    gram = x @ x.mT
-    x = combined((a, x), (1.0, combined((b, gram), (c, gram @ gram)) @ x))
-  cut = [found[:w.shape[0], :w.shape[1]] for found, w in zip(x, wide)]
-  return [w if w.shape == like.shape else w.T for w, like in zip(cut, matrices)]
+  common = tuple(max(x.shape[axis] for x in wide) for axis in (0, 1))
+  shapes = [common if len(wide) * math.prod(common) <= 2 * sum(x.size for x in wide) else x.shape for x in wide]
+  found = {}
+  for shape in set(shapes):
+    which = [n for n, one in enumerate(shapes) if one == shape]
+    filled = [jnp.pad(wide[n].astype(jnp.bfloat16), [(0, to - size) for to, size in zip(shape, wide[n].shape)])
+              for n in which]
+    found |= dict(zip(which, iterated(jnp.stack(filled))))
+  cut = [found[n][:x.shape[0], :x.shape[1]] for n, x in enumerate(wide)]
+  return [x if x.shape == like.shape else x.T for x, like in zip(cut, matrices)]
 
 
 def muon(learning_rate: Callable, momentum: float, coefficients: tuple[float, ...], decay: float = 0.0,

@@ -88,7 +88,7 @@ class Bert(nn.Module):
     # Two rows for thousands of lookups: a product, and no lookup of positions either (benchmarks/NOTES.md).
     rows = lambda size, name: table(size, name).embedding.astype(self.dtype)
     which = jax.nn.one_hot(types, sizes.types, dtype=self.dtype)
-    x = words + which @ rows(sizes.types, 'token_type_embeddings')
+    x = words + jnp.matmul(which, rows(sizes.types, 'token_type_embeddings'), precision='highest')
     x = x + rows(sizes.positions, 'position_embeddings')[:tokens.shape[1]]
     x = nn.Dropout(self.dropout, deterministic=not train)(_norm(self.dtype, 'embeddings_norm')(x))
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer

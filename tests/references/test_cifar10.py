@@ -117,15 +117,18 @@ def test_filters_that_hand_their_channel_on():
   assert np.abs(kernel[..., 4:]).max() <= 1 / 6 and np.std(kernel[..., 4:]) > 0.05
 
 
+@pytest.mark.parametrize('others, products', [([(9, 50)], 9), ([(60, 90), (6, 41)], 27)])  # all as one, and one by one
 @pytest.mark.parametrize('shape', [(6, 40), (40, 6)])
-def test_the_newton_schulz_iteration_is_its_formula(shape):
+def test_the_newton_schulz_iteration_is_its_formula(shape, others, products):
   matrix = np.random.default_rng(0).normal(size=shape)
   a, b, c = 3.4445, -4.7750, 2.0315
   u, s, v = np.linalg.svd(matrix / np.linalg.norm(matrix), full_matrices=False)
   for _ in range(3):
     s = a * s + b * s**3 + c * s**5
-  other = jnp.asarray(np.random.default_rng(1).normal(size=(9, 50)))  # to whose shape the first is filled up
-  got, _ = (np.asarray(x, np.float64) for x in optimizers.orthogonalized([jnp.asarray(matrix), other], (a, b, c)))
+  matrices = [jnp.asarray(matrix), *(jnp.asarray(np.random.default_rng(1).normal(size=size)) for size in others)]
+  text = str(jax.make_jaxpr(lambda x: optimizers.orthogonalized(x, (a, b, c)))(matrices))
+  assert text.count('dot_general') == products
+  got = np.asarray(optimizers.orthogonalized(matrices, (a, b, c))[0], np.float64)
   assert np.linalg.norm(got - u * s @ v) <= 0.05 * np.linalg.norm(s)  # bfloat16
 
 
@@ -280,8 +283,20 @@ def test_steps_that_do_not_train_the_whitening_are_those_that_do_once_its_rate_i
   assert shapes == [Shape(32, True)] * 25 + [Shape(32, False)] * 25
   steps = {trained: jax.jit(step.make_train_step(task, shape=Shape(32, trained))) for trained in (True, False)}
   at = lambda number: jax.tree.map(lambda x: jnp.full_like(x, number) if x.dtype == jnp.int32 else x, state)
+  convolutions = lambda step: step.trace(state, batch, np.uint32(0)).lower(lowering_platforms=('tpu',)).as_text().count(
+      'stablehlo.convolution')
+  assert convolutions(steps[True]) == convolutions(steps[False]) + 1  # that of the first one's input
   for number in (0, 25):
     trained, untrained = (steps[which](at(number), batch, np.uint32(0))[0] for which in (True, False))
     same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-5, atol=1e-7), trained.params, untrained.params)
     moved = not same['Whitening_0'].pop('bias')
     assert all(jax.tree.leaves(same)) and moved == (number == 0), (number, same)
+
+
+@pytest.mark.parametrize('name', ['airbench94', 'airbench94_muon'])
+def test_a_whitening_that_is_never_trained_stays(name):
+  task = dataclasses.replace(recipe(name), whitening_epochs=0.0).make_task('')
+  assert task.data['train'].shape_at(0) == Shape(32, False)
+  params = start(task).params
+  moves, _ = task.optimizer.update(jax.tree.map(jnp.ones_like, params), task.optimizer.init(params), params)
+  assert not np.any(moves['Whitening_0']['bias']) and np.any(moves['head'])

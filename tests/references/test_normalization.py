@@ -58,3 +58,11 @@ def test_a_constant_channel_is_the_bias_alone():
   y, mean, variance = normalized(jnp.full((4, 2, 2, 3), 7.3), jnp.arange(3.0), jax.nn.silu, 1e-5)
   np.testing.assert_allclose(y, jnp.broadcast_to(jax.nn.silu(jnp.arange(3.0)), y.shape), atol=1e-2)
   assert np.all(variance >= 0) and np.allclose(mean, 7.3)
+
+
+@pytest.mark.parametrize('platform, barriers', [('cuda', 1), ('cpu', 0), ('tpu', 0)])
+def test_nvidias_gpus_alone_compute_the_slope_again(platform, barriers):
+  x, bias, dy = made('bfloat16')
+  step = jax.jit(lambda x, bias, dy: jax.vjp(lambda *a: normalized(*a, gelu, 1e-5)[0], x, bias)[1](dy))
+  text = step.trace(x, bias, dy).lower(lowering_platforms=(platform,)).as_text()
+  assert text.count('optimization_barrier') == barriers
