@@ -81,8 +81,8 @@ def asked(tmp_path, monkeypatch):
       if 'benchmarks.airbench_peer' in command and peer:
         raise Problem(f'ended with status {peer}')
       return [{'run': n, 'accuracy': 0.94 - n / 1000, 'seconds': 2.0, 'device': 'cpu', 'dtype': 'x'} for n in (0, 1)]
-    given = types.SimpleNamespace(config=config.split(',') if config else [], data_dir='', runs=2, more=[], one_process=True, dtype='x',
-                                  workdir=workdir, peer_dir='')
+    given = types.SimpleNamespace(config=config.split(',') if config else [], data_dir='', runs=2, more=[], dtype='x',
+                                  one_process=True, workdir=workdir, peer_dir='')
     for name, made in {'FLAGS': given, 'lines': lines, 'commands': types.SimpleNamespace(
         help_wanted=lambda argv: False, parse=lambda argv: None)}.items():
       monkeypatch.setattr(airbench, name, made)
@@ -108,10 +108,13 @@ def test_a_peer_that_fails_leaves_the_lines_of_ours_and_an_error(asked, capsys):
       (name, 2.0, None, {'airbench94_muon.py': 'ended with status 9'}) for name in ('gpu', 'fastest')]
 
 
+GPU = 'references/cifar/configs/gpu.py'
+
+
 @pytest.mark.parametrize('given, words', [
     ({'config': 'references/cifar/configs/digits.py'}, 'digits.py: not a config of CIFAR'),
-    ({'config': 'references/cifar/configs/gpu.py,references/cifar/configs/gpu.py'}, 'a second one of that name'),
-    ({'config': ''}, 'names none'), ({'config': 'references/cifar/configs/gpu.py,typo.py'}, 'typo.py'), ({'workdir': '{}'}, 'holds gpu already')])
+    ({'config': f'{GPU},{GPU}'}, 'a second one of that name'), ({'config': ''}, 'names none'),
+    ({'config': f'{GPU},typo.py'}, 'typo.py'), ({'workdir': '{}'}, 'holds gpu already')])
 def test_what_would_stop_it_later_is_told_before_anything_is_trained(asked, given, words, tmp_path, capsys):
   (tmp_path / 'gpu').mkdir()
   with pytest.raises(Problem, match=words):
