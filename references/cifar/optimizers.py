@@ -69,7 +69,7 @@ def orthogonalized(matrices: list, coefficients: tuple[float, ...], iterations: 
   common = tuple(max(x.shape[axis] for x in wide) for axis in (0, 1))
   shapes = [common if len(wide) * math.prod(common) <= 2 * sum(x.size for x in wide) else x.shape for x in wide]
   found = {}
-  for shape in set(shapes):
+  for shape in dict.fromkeys(shapes):
     which = [n for n, one in enumerate(shapes) if one == shape]
     filled = [jnp.pad(wide[n].astype(jnp.bfloat16), [(0, to - size) for to, size in zip(shape, wide[n].shape)])
               for n in which]
