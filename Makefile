@@ -19,7 +19,7 @@ demo: setup
 	JAX_PLATFORMS=$${JAX_PLATFORMS:-cpu} $(BIN)/python -m launchers.train --config=$(CONFIG) --workdir=$(RUNS)/demo
 
 test: setup-test lint
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not peers and not slurm and not pods and not checker and not browser and not slow" $(PYTEST)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not peers and not slurm and not pods and not checker and not browser and not slow" $(PYTEST)
 
 test-peers: setup-peers
 	$(BIN)/python -m pytest -m peers $(PYTEST)

@@ -26,6 +26,17 @@ else:
   os.environ['XLA_FLAGS'] = _flags
 
 
+# Files that take a minute or more: they go first, so that no process is left alone with one (make test).
+LONG = [Path(__file__).parent / name for name in (
+    'launchers/test_infer.py', 'training/test_core.py', 'serving/test_references.py', 'references/test_cifar10.py',
+    'launchers/test_squad.py', 'launchers/test_runs.py', 'references/test_squad.py', 'launchers/test_compile.py',
+    'launchers/test_clouds.py', 'references/test_bert.py', 'launchers/test_prepare_images.py')]
+
+
+def pytest_collection_modifyitems(items):
+  items.sort(key=lambda item: LONG.index(item.path) if item.path in LONG else len(LONG))
+
+
 @pytest.fixture(scope='session')
 def data_dir():
   """The folder of real data that the environment names; tests that want it are skipped, and counted, without."""
