@@ -2,7 +2,7 @@
 
 On NVIDIA's GPUs it passes over memory twice: the activation's slope is computed once for the sums over the batch and
 again for the result, where automatic differentiation writes float32 arrays out in between. CPUs take three times as
-long that way, so they compute it once (benchmarks/NOTES.md).
+long that way (benchmarks/NOTES.md), so elsewhere it is automatic differentiation's.
 """
 import functools
 
@@ -39,14 +39,18 @@ def _backward(activation, epsilon, saved, gradients):
     standard = _standardized(x, mean, variance, epsilon)
     return standard, jax.vjp(activation, standard + bias)[1](dy.astype(jnp.float32))[0]
 
-  standard, dz = parts(x, gradients[0])
-  total, along = dz.sum((0, 1, 2)), (dz * standard).sum((0, 1, 2))
-  # The barrier keeps the compiler from finding that this was computed before, and writing it out for here.
-  standard, dz = parts(*jax.lax.platform_dependent(
-      x, gradients[0], cuda=lambda *same: jax.lax.optimization_barrier(same), default=lambda *same: same))
-  count = x.size // x.shape[-1]
-  dx = (dz - (total + standard * along) / count) * jax.lax.rsqrt(variance + epsilon)
-  return dx.astype(x.dtype), total
+  def twice(x, bias, dy):
+    standard, dz = parts(x, dy)
+    total, along = dz.sum((0, 1, 2)), (dz * standard).sum((0, 1, 2))
+    # The barrier keeps the compiler from finding that this was computed before, and writing it out for here.
+    standard, dz = parts(*jax.lax.optimization_barrier((x, dy)))
+    dx = (dz - (total + standard * along) / (x.size // x.shape[-1])) * jax.lax.rsqrt(variance + epsilon)
+    return dx.astype(x.dtype), total
+
+  def automatic(x, bias, dy):
+    return jax.vjp(lambda x, bias: _forward(x, bias, activation, epsilon)[0][0], x, bias)[1](dy)
+
+  return jax.lax.platform_dependent(x, bias, gradients[0], cuda=twice, default=automatic)
 
 
 normalized.defvjp(_forward, _backward)
