@@ -53,23 +53,23 @@ class Programs:
     What a device does at a program's first run only (loading kernels, planning its library's convolutions) is then
     done before the first step and before any data are touched; on an H100 it took a tenth of a CIFAR-10 training.
     """
-    def zeros(program, skip: int):
+    def zeros(program):  # for all arguments but the first, the state
       def one(x, sharding):
         made = np.zeros(x.shape, x.dtype)
         return made if sharding is None else meshes.place(made, sharding)  # None: the program does not use it
-      return jax.tree.map(one, program.args_info[0], program.input_shardings[0])[skip:]
+      return jax.tree.map(one, program.args_info[0][1:], program.input_shardings[0][1:])
 
     state = self.init(seed)
     for program in self.train.values():
-      inputs = zeros(program, 1)
+      inputs = zeros(program)
       if self.device_loop:
         inputs = (*inputs[:-2], np.int32(1), seed)  # one step of the loop
       (state, _), _ = program((state, self.zero_totals), *inputs)
     for program in self.eval.values():
-      program(state, *zeros(program, 1))
+      program(state, *zeros(program))
     self.inspect(state)
     if self.data_init is not None:
-      state = self.data_init(state, *zeros(self.data_init, 1))
+      state = self.data_init(state, *zeros(self.data_init))
     jax.block_until_ready(state)
 
   def fingerprint(self) -> str:

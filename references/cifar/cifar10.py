@@ -158,6 +158,7 @@ class Cifar10(Task):
     order = Shuffled(cifar10.NUM_TRAIN, config.batch_size, config.seed)
     self.steps_per_epoch = order.epoch_examples // config.batch_size
     self.num_steps = self.steps(config.num_epochs)
+    self.size_starts = [math.ceil(round(start * self.num_steps, 6)) for start in config.image_size_starts]
     self.data = {'train': self._split('train', cifar10.NUM_TRAIN, order),
                  'eval': self._split('eval', cifar10.NUM_EVAL, Once(cifar10.NUM_EVAL, config.eval_batch_size))}
     self.target = Target('accuracy', config.target_accuracy, cifar10.NUM_EVAL, stop=config.stop,
@@ -187,8 +188,7 @@ class Cifar10(Task):
 
   def _shape(self, step: int) -> Shape:
     """Of the training step that follows `step` updates."""
-    starts = [math.ceil(round(start * self.num_steps, 6)) for start in self.config.image_size_starts]
-    size = next(s for s, first in zip(self.config.image_sizes[::-1], starts[::-1]) if step >= first)
+    size = next(s for s, first in zip(self.config.image_sizes[::-1], self.size_starts[::-1]) if step >= first)
     return Shape(size, self.config.network != 'airbench' or step < self.steps(self.config.whitening_epochs))
 
   def _optimizer(self) -> optax.GradientTransformation:
