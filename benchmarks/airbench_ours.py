@@ -10,7 +10,6 @@ published has a ledger: those need `launchers.train --runs=N`.
 import dataclasses
 import json
 from pathlib import Path
-from unittest import mock
 
 from absl import flags
 
@@ -25,27 +24,26 @@ FLAGS = flags.FLAGS
 
 def train(config, data_dir: str, workdir: Path, count: int):
   """Yields {run, accuracy, seconds, device, dtype} of each run, seeds counting up from the config's."""
-  from training import loop, mesh
+  from training import loop, mesh, programs
   compilation.set_cache()
-  devices, compiled, compile_all = mesh.make_mesh(), [], loop.compile_all
+  devices, compiled = mesh.make_mesh(), []
 
   def compile_once(*args, **kwargs):  # a seed is an input of a program: all seeds share it
-    compiled.append(compiled[0] if compiled else compile_all(*args, **kwargs))
+    compiled.append(compiled[0] if compiled else programs.compile_all(*args, **kwargs))
     return compiled[0]
 
-  with mock.patch.object(loop, 'compile_all', compile_once):
-    for number in range(count):
-      folder = workdir / ledger.run_name(number)
-      if folder.exists():
-        raise Problem(f'--workdir={workdir}: holds {folder.name} already; name another')
-      folder.mkdir(parents=True)
-      own = dataclasses.replace(config, seed=config.seed + number)
-      task, tape = own.make_task(data_dir), tapes.Tape(folder / 'tape.jsonl')
-      tape.event('process', **header.header(own, task, list(devices.devices.flat)), resumed=None)
-      loop.run(task, own, devices, tape, cadence=loop.Cadence(log_every_steps=0))
-      tape.event('exit', status='complete')
-      tape.close()
-      yield {'run': number, **runs.told(tape.events)}
+  for number in range(count):
+    folder = workdir / ledger.run_name(number)
+    if folder.exists():
+      raise Problem(f'--workdir={workdir}: holds {folder.name} already; name another')
+    folder.mkdir(parents=True)
+    own = dataclasses.replace(config, seed=config.seed + number)
+    task, tape = own.make_task(data_dir), tapes.Tape(folder / 'tape.jsonl')
+    tape.event('process', **header.header(own, task, list(devices.devices.flat)), resumed=None)
+    loop.run(task, own, devices, tape, cadence=loop.Cadence(log_every_steps=0), compile_all=compile_once)
+    tape.event('exit', status='complete')
+    tape.close()
+    yield {'run': number, **runs.told(tape.events)}
 
 
 def main(argv: list[str], doc: str) -> int:

@@ -33,9 +33,9 @@ class Loop:
   """One run of one task; `run` below is the way in."""
 
   def __init__(self, task: Task, config: Config, mesh, tape: Tape, *, checkpoints: Checkpoints | None,
-               cadence: Cadence, pod: Pod, device_loop: bool | None):
+               cadence: Cadence, pod: Pod, device_loop: bool | None, compile_all: Callable = compile_all):
     self.task, self.config, self.mesh, self.tape = task, config, mesh, tape
-    self.checkpoints, self.cadence, self.pod = checkpoints, cadence, pod
+    self.checkpoints, self.cadence, self.pod, self.compile_all = checkpoints, cadence, pod, compile_all
     self.seed = np.uint32(config.seed)
     self.on_cpu = mesh.devices.flat[0].platform == 'cpu'
     self.device_loop = not self.on_cpu if device_loop is None else device_loop
@@ -61,8 +61,8 @@ class Loop:
     cache = cache_counter()
     with self.tape.span('compile') as result:
       self.chunk_steps = max(b - a for a, b in chunks(0, self.task.num_steps, *self.events()))
-      self.programs = compile_all(self.task, self.mesh, microbatches=self.config.gradient_accumulation_steps,
-                                  chunk_steps=self.chunk_steps, device_loop=self.device_loop)
+      self.programs = self.compile_all(self.task, self.mesh, microbatches=self.config.gradient_accumulation_steps,
+                                       chunk_steps=self.chunk_steps, device_loop=self.device_loop)
       self.pod.agree()  # the first collective would not wait long for a process that still compiles
       result.update(program_sha256=self.programs.fingerprint(), **cache())
     return self.programs
@@ -259,7 +259,7 @@ class Preempted(Exception):
 
 def run(task: Task, config: Config, mesh, tape: Tape, *, state: State | None = None,
         checkpoints: Checkpoints | None = None, cadence: Cadence | None = None, pod: Pod | None = None,
-        device_loop: bool | None = None) -> State:
+        device_loop: bool | None = None, compile_all: Callable = compile_all) -> State:
   """Trains `task` until its target or the end of its schedule, and records all of it on `tape`.
 
   Args:
@@ -267,6 +267,7 @@ def run(task: Task, config: Config, mesh, tape: Tape, *, state: State | None = N
     pod: the processes that train as one, asked between steps whether to stop: then the run saves itself and raises
       Preempted; None: this one, which goes on.
     device_loop: run resident chunks inside one compiled loop; by default on accelerators only.
+    compile_all: what makes the programs; one that keeps them serves runs that differ in the seed only.
 
   Returns:
     The final state.
@@ -276,7 +277,7 @@ def run(task: Task, config: Config, mesh, tape: Tape, *, state: State | None = N
     Preempted: the pod said so.
   """
   loop = Loop(task, config, mesh, tape, checkpoints=checkpoints, cadence=cadence or Cadence(), pod=pod or Pod(),
-              device_loop=device_loop)
+              device_loop=device_loop, compile_all=compile_all)
   loop.compile()
   state = loop.start() if state is None else state
   step = int(jax.device_get(state.step))

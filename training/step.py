@@ -95,27 +95,22 @@ def make_eval_step(task: Task):
   return lambda state, batch: task.evaluate(task.eval_variables(state), batch)
 
 
-def all_finite(state: State):
-  """Whether every floating-point number in the state is finite: a bool scalar."""
-  leaves = [x for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
-  return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))
-
-
-def checksums(state: State):
-  """A number for each array of the state, in order: uint32 [leaves], the same for the same bits however it is sharded.
+@jax.jit  # traced once for each shape, not for each of hundreds of arrays: a second of a start with a warm cache
+def inspect_array(x):
+  """(whether every number in an array is finite: bool scalar; its checksum, however it is sharded: uint32 scalar).
 
   Each element's bits times an odd weight of its place, added modulo 2**32: one element that changes changes the sum.
   """
-  def one(x):
-    x = x.astype(jnp.uint8) if x.dtype == jnp.bool_ else x
-    bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f'uint{8 * x.dtype.itemsize}')).astype(jnp.uint32)
-    place = jnp.uint32(0)
-    for axis, size in enumerate(x.shape):
-      place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
-    return jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
-  return jnp.stack([one(x) for x in jax.tree.leaves(state)])
+  finite = jnp.all(jnp.isfinite(x))
+  x = x.astype(jnp.uint8) if x.dtype == jnp.bool_ else x
+  bits = jax.lax.bitcast_convert_type(x, jnp.dtype(f'uint{8 * x.dtype.itemsize}')).astype(jnp.uint32)
+  place = jnp.uint32(0)
+  for axis, size in enumerate(x.shape):
+    place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+  return finite, jnp.sum(bits * (2 * place + 1), dtype=jnp.uint32)
 
 
 def inspect(state: State):
-  """(whether all of it is finite, its checksums): what is asked before a state is saved."""
-  return all_finite(state), checksums(state)
+  """(whether all of it is finite, bool scalar; the checksum of each array, in order, uint32 [leaves])."""
+  finite, checksums = zip(*map(inspect_array, jax.tree.leaves(state)))
+  return jnp.all(jnp.stack(finite)), jnp.stack(checksums)

@@ -18,7 +18,7 @@ from input_pipelines import cifar10
 from references.cifar.task import Config as DigitsConfig
 from scoring import tape as tapes
 from scoring.problem import Problem
-from training import loop
+from training import programs
 
 
 def test_a_checkout_that_is_not_there_is_one_line(tmp_path):
@@ -57,8 +57,9 @@ def test_a_single_run_is_read_where_it_lies(tmp_path, monkeypatch):
 
 def test_many_runs_of_one_process_are_compiled_once_and_differ_by_their_seeds_alone(tmp_path, monkeypatch):
   task, compiled = DigitsConfig(num_epochs=1, widths=(4, 4)), []
-  compile_all = loop.compile_all
-  monkeypatch.setattr(loop, 'compile_all', lambda *args, **kwargs: compiled.append(1) or compile_all(*args, **kwargs))
+  compile_all = programs.compile_all
+  monkeypatch.setattr(programs, 'compile_all',
+                      lambda *args, **kwargs: compiled.append(1) or compile_all(*args, **kwargs))
   flags.FLAGS(['x'], known_only=True)
   runs = list(airbench_ours.train(task, '', tmp_path / 'runs', 2))
   assert compiled == [1] and [run['run'] for run in runs] == [0, 1]

@@ -428,18 +428,18 @@ def test_checksums_see_every_bit_and_no_sharding(dtype):
   x = jnp.asarray(np.random.default_rng(0).integers(0, 2, (8, 3, 2)), dtype)
   state = lambda x: step.State(jnp.int32(1), {'w': x, 'scalar': x[0, 0, 0]}, {}, {})
   rows = jax.device_put(x, mesh.by_row(mesh.make_mesh()))
-  one = jax.jit(step.checksums)(state(x))
+  one = jax.jit(step.inspect)(state(x))[1]
   assert one.shape == (3,)
-  np.testing.assert_array_equal(one, jax.jit(step.checksums)(state(rows)))
+  np.testing.assert_array_equal(one, jax.jit(step.inspect)(state(rows))[1])
   values = np.asarray(x)
   for place in np.ndindex(values.shape):
     changed = values.copy()
     changed[place] = not changed[place]
-    assert int(jax.jit(step.checksums)(state(jnp.asarray(changed)))[2]) != int(one[2])
+    assert int(jax.jit(step.inspect)(state(jnp.asarray(changed)))[1][2]) != int(one[2])
   swapped = values.copy()
   (a, b), (c, d) = np.argwhere(values[..., 0] == 0)[0], np.argwhere(values[..., 0] == 1)[0]
   swapped[a, b, 0], swapped[c, d, 0] = values[c, d, 0], values[a, b, 0]
-  assert int(jax.jit(step.checksums)(state(jnp.asarray(swapped)))[2]) != int(one[2])
+  assert int(jax.jit(step.inspect)(state(jnp.asarray(swapped)))[1][2]) != int(one[2])
 
 
 def test_devices_of_several_slices_make_a_mesh_of_two_axes():
