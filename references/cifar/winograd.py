@@ -120,8 +120,11 @@ def _product(x, y, contracting):
 
 
 def _block_rows(down: int, across: int) -> int:
-  """Images a block: enough for products worth the filters' way into the cache, few enough to stay there."""
-  return math.ceil(BLOCK_TILES / (down * across))
+  """Images a block: enough for products worth the filters' way into the cache, few enough to stay there.
+
+  At least four, which take hardly longer: a block cannot be divided over more devices than it has images.
+  """
+  return max(4, math.ceil(BLOCK_TILES / (down * across)))
 
 
 def convolution(x, kernel, size: tuple[int, int], finish):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from references.cifar import convolution
 from references.resnet_imagenet.pooling import max_pool
 from serving import products
 
@@ -19,6 +20,7 @@ DEPTHS = {14: ((1, 1, 1, 1), True), 18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3)
 
 
 NORM_EPSILON = 1e-5
+WINOGRAD_SIZE = 28  # rows and columns from which it pays on CPUs, tracing it included (benchmarks/NOTES.md)
 
 
 class BatchNorm(nn.Module):
@@ -77,10 +79,15 @@ def normalized_by_group(x, scale, bias, group_size: int, epsilon: float, dtype):
   return y, mean.mean((0, 1, 2, 3)), var.mean((0, 1, 2, 3))
 
 
+conv3x3 = jax.jit(convolution.conv3x3, static_argnums=2)
+
+
 def convolve(x, kernel, stride: int, padding, train: bool):
   """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K]; without gradients, as serving/products.py has it."""
   if not train:
     return products.convolution(x, kernel, stride, padding)
+  if stride == 1 and kernel.shape[:2] == (3, 3) and min(x.shape[1:3]) >= WINOGRAD_SIZE and x.dtype == jnp.float32:
+    return conv3x3(x, kernel, x.shape[1:3])
   plain = functools.partial(products.xlas, stride=stride, padding=padding)
 
   def product(x, kernel):

@@ -19,8 +19,9 @@ from references.resnet_imagenet.configs import (
   sgd,
   smoke,
 )
-from references.resnet_imagenet.model import BatchNorm, ResNet
+from references.resnet_imagenet.model import BatchNorm, ResNet, convolve
 from scoring.problem import Problem
+from serving import products
 from tests.references import resnet_weights
 from tests.references.test_digits import GOLDEN, describe
 from training import config as configs
@@ -88,6 +89,23 @@ def test_the_stem_by_blocks_of_pixels_is_the_same_convolution():
   logits = [jax.jit(functools.partial(resnet_weights.network(space_to_depth=blocks).apply, train=False))(
       variables, images) for blocks in (False, True)]
   np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize('size, stride, dtype, winograds', [
+    ((28, 31), 1, jnp.float32, True), ((56, 56), 1, jnp.float32, True), ((28, 27), 1, jnp.float32, False),
+    ((28, 28), 2, jnp.float32, False), ((28, 28), 1, jnp.bfloat16, False)])
+def test_large_3x3_convolutions_are_winograds_on_cpus_with_xlas_values_and_gradients(size, stride, dtype, winograds):
+  rng = np.random.default_rng(0)
+  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((4, *size, 3), (3, 3, 3, 5)))
+  weights = jnp.asarray(rng.normal(size=(4, *(-(-n // stride) for n in size), 5)), dtype)
+
+  def made(function):
+    return jax.jit(jax.value_and_grad(lambda x, kernel: jnp.sum(function(x, kernel) * weights), (0, 1)))
+  ours = made(lambda x, kernel: convolve(x, kernel, stride, [(1, 1)] * 2, train=True))
+  assert ('stablehlo.convolution' in ours.lower(x, kernel).as_text()) != winograds
+  xlas = made(lambda x, kernel: products.xlas(x, kernel, stride, [(1, 1)] * 2))
+  for mine, other in zip(jax.tree.leaves(ours(x, kernel)), jax.tree.leaves(xlas(x, kernel))):
+    np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4 * float(jnp.abs(other).max()))
 
 
 @pytest.mark.parametrize('group', [0, 4, 12])
