@@ -19,7 +19,8 @@ from references.cifar.blocks import over_blocks
 
 TILES = (2, 3, 4)  # m; with larger ones the rounding grows faster than the products shrink
 POINTS = (0, 1, -1, 2, -2)  # at which polynomials are evaluated, and at infinity
-BLOCK_TILES = 128  # tiles of a block, at most
+BLOCK_TILES = 128  # tiles of a block, about
+BLOCK_IMAGES = 4  # images of a block, at least
 _kept = jax.lax.optimization_barrier  # computed once and laid out, instead of fused into each use
 
 
@@ -122,9 +123,10 @@ def _product(x, y, contracting):
 def _block_rows(down: int, across: int) -> int:
   """Images a block: enough for products worth the filters' way into the cache, few enough to stay there.
 
-  At least four, which take hardly longer: a block cannot be divided over more devices than it has images.
+  A batch that is divided over devices stays where it is if their number divides that of a block's images, so a pod of
+  two or four processes can do without gathering it where BLOCK_IMAGES divides the batch.
   """
-  return max(4, math.ceil(BLOCK_TILES / (down * across)))
+  return max(BLOCK_IMAGES, math.ceil(BLOCK_TILES / (down * across)))
 
 
 def convolution(x, kernel, size: tuple[int, int], finish):

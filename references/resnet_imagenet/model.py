@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from references.cifar import convolution
+from references.cifar import convolution, winograd
 from references.resnet_imagenet.pooling import max_pool
 from serving import products
 
@@ -83,10 +83,15 @@ conv3x3 = jax.jit(convolution.conv3x3, static_argnums=2)
 
 
 def convolve(x, kernel, stride: int, padding, train: bool):
-  """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K]; without gradients, as serving/products.py has it."""
+  """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K]; without gradients, as serving/products.py has it.
+
+  On CPUs in training, 1 x 1 ones are products, and large 3 x 3 ones Winograd's in float32: XLA's take a step of
+  ResNet-50 more than twice as long (benchmarks/NOTES.md).
+  """
   if not train:
     return products.convolution(x, kernel, stride, padding)
-  if stride == 1 and kernel.shape[:2] == (3, 3) and min(x.shape[1:3]) >= WINOGRAD_SIZE and x.dtype == jnp.float32:
+  large = min(x.shape[1:3]) >= WINOGRAD_SIZE and len(x) % winograd.BLOCK_IMAGES == 0
+  if large and x.dtype == jnp.float32 and (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2):
     return conv3x3(x, kernel, x.shape[1:3])
   plain = functools.partial(products.xlas, stride=stride, padding=padding)
 
@@ -95,7 +100,6 @@ def convolve(x, kernel, stride: int, padding, train: bool):
     return jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:3], -1)
   if kernel.shape[:2] != (1, 1):
     return plain(x, kernel)
-  # On CPUs a step of ResNet-50 takes twice as long where 1 x 1 ones are convolutions (benchmarks/NOTES.md).
   return jax.lax.platform_dependent(x, kernel, cpu=product, default=plain)
 
 

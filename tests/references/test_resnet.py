@@ -25,6 +25,7 @@ from serving import products
 from tests.references import resnet_weights
 from tests.references.test_digits import GOLDEN, describe
 from training import config as configs
+from training import mesh
 
 GOLDEN_NUMERICS = GOLDEN / 'resnet50_torchvision.npz'
 NAMES = [p.stem for p in sorted(Path('references/resnet_imagenet/configs').glob('*.py')) if p.stem != '__init__']
@@ -91,21 +92,36 @@ def test_the_stem_by_blocks_of_pixels_is_the_same_convolution():
   np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('size, stride, dtype, winograds', [
-    ((28, 31), 1, jnp.float32, True), ((56, 56), 1, jnp.float32, True), ((28, 27), 1, jnp.float32, False),
-    ((28, 28), 2, jnp.float32, False), ((28, 28), 1, jnp.bfloat16, False)])
-def test_large_3x3_convolutions_are_winograds_on_cpus_with_xlas_values_and_gradients(size, stride, dtype, winograds):
-  rng = np.random.default_rng(0)
-  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((4, *size, 3), (3, 3, 3, 5)))
-  weights = jnp.asarray(rng.normal(size=(4, *(-(-n // stride) for n in size), 5)), dtype)
+@pytest.mark.parametrize('batch, size, stride, pad, dtype, winograds', [
+    (8, (28, 31), 1, 1, jnp.float32, True), (12, (57, 56), 1, 1, jnp.float32, True),
+    (6, (28, 28), 1, 1, jnp.float32, False), (8, (28, 27), 1, 1, jnp.float32, False),
+    (8, (28, 28), 2, 1, jnp.float32, False), (8, (30, 30), 1, 0, jnp.float32, False),
+    (8, (28, 28), 1, 1, jnp.bfloat16, False)])
+def test_large_3x3_convolutions_are_winograds_on_cpus_with_xlas_values_and_gradients(batch, size, stride, pad, dtype,
+                                                                                     winograds):
+  rng, padding = np.random.default_rng(0), [(pad, pad)] * 2
+  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((batch, *size, 3), (3, 3, 3, 5)))
+  y, pull_back = jax.vjp(lambda *args: products.xlas(*args, stride, padding), x, kernel)
+  dy = jnp.asarray(rng.normal(size=y.shape), dtype)
 
-  def made(function):
-    return jax.jit(jax.value_and_grad(lambda x, kernel: jnp.sum(function(x, kernel) * weights), (0, 1)))
-  ours = made(lambda x, kernel: convolve(x, kernel, stride, [(1, 1)] * 2, train=True))
-  assert ('stablehlo.convolution' in ours.lower(x, kernel).as_text()) != winograds
-  xlas = made(lambda x, kernel: products.xlas(x, kernel, stride, [(1, 1)] * 2))
-  for mine, other in zip(jax.tree.leaves(ours(x, kernel)), jax.tree.leaves(xlas(x, kernel))):
-    np.testing.assert_allclose(mine, other, rtol=1e-4, atol=1e-4 * float(jnp.abs(other).max()))
+  @jax.jit
+  def ours(x, kernel, dy):
+    y, pull_back = jax.vjp(lambda *args: convolve(*args, stride, padding, train=True), x, kernel)
+    return y, *pull_back(dy)
+  assert ('stablehlo.convolution' in ours.lower(x, kernel, dy).as_text()) != winograds
+  for mine, xlas in zip(ours(x, kernel, dy), (y, *pull_back(dy)), strict=True):
+    np.testing.assert_allclose(mine, xlas, rtol=1e-4, atol=1e-4 * float(jnp.abs(xlas).max()))
+
+
+@pytest.mark.parametrize('devices', [2, 4])
+def test_a_batch_divided_over_devices_stays_there_in_winograds_convolution(devices):
+  over = mesh.make_mesh(jax.devices()[:devices])
+  x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding) for shape, sharding in (
+      ((16, 28, 28, 3), mesh.by_row(over)), ((3, 3, 3, 5), mesh.replicated(over))))
+  text = jax.jit(jax.grad(lambda *args: jnp.sum(convolve(*args, 1, [(1, 1)] * 2, True)**2), (0, 1))).lower(
+      x, kernel).compile().as_text()
+  assert ' while(' in text and 'all-reduce(' in text
+  assert not any(kind in text for kind in ('all-gather', 'all-to-all', 'collective-permute'))
 
 
 @pytest.mark.parametrize('group', [0, 4, 12])
