@@ -29,7 +29,8 @@ def train(config, data_dir: str, workdir: Path, count: int):
   devices, compiled = mesh.make_mesh(), []
 
   def compile_once(*args, **kwargs):  # a seed is an input of a program: all seeds share it
-    compiled.append(compiled[0] if compiled else programs.compile_all(*args, **kwargs))
+    if not compiled:
+      compiled.append(programs.compile_all(*args, **kwargs))
     return compiled[0]
 
   for number in range(count):
