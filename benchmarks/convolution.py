@@ -19,8 +19,8 @@ from absl import flags
 from benchmarks import progress
 from benchmarks.report import report
 from launchers import command
-from references.cifar.convolution import _plain, conv3x3
-from references.cifar.pooling import max_pool
+from layers.convolution import _plain, conv3x3
+from layers.pooling import max_pool
 
 # (rows and columns in, computed, channels in, filters): airbench's, 32 x 32 images, widths 64, 256, 256
 SHAPES = ((31, 30, 24, 64), (15, 15, 64, 64), (15, 14, 64, 256), (7, 7, 256, 256), (7, 6, 256, 256), (3, 3, 256, 256))

@@ -20,9 +20,9 @@ from absl import flags
 from benchmarks import progress
 from benchmarks.report import report
 from launchers import command
+from layers.convolution import _plain
 from references.cifar import cifar10, model
 from references.cifar.configs import airbench94_muon
-from references.cifar.convolution import _plain
 from scoring import clocks, statistics
 from scoring.tape import Tape
 from training import loop, mesh

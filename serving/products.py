@@ -11,6 +11,8 @@ import itertools
 import jax
 import jax.numpy as jnp
 
+from layers.convolution import xlas
+
 FEW_CHANNELS = 32  # with fewer, the product of a tap is too thin to be worth it
 
 
@@ -23,12 +25,6 @@ def dot_general(x, y, dimension_numbers, precision=None, preferred_element_type=
   return jax.lax.platform_dependent(
       x, y, cpu=lambda x, y: product(x, y, preferred_element_type=jnp.float32).astype(dtype),
       default=lambda x, y: product(x, y, preferred_element_type=dtype))
-
-
-def xlas(x, kernel, stride: int, padding):
-  """XLA's own convolution, also for training; takes and returns what `convolution` does."""
-  return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding,
-                                      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 def convolution(x, kernel, stride: int, padding):

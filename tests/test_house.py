@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ('launchers', 'references', 'training', 'serving', 'input_pipelines', 'scoring')
+ROOMS = ('launchers', 'references', 'training', 'serving', 'layers', 'input_pipelines', 'scoring')
 ABOVE = {'scoring': (), 'training': ('input_pipelines', 'scoring'), 'input_pipelines': ('scoring',),
-         'serving': ('scoring',), 'references': ('training', 'serving', 'input_pipelines', 'scoring'),
-         'launchers': ('references', 'training', 'serving', 'input_pipelines', 'scoring')}
+         'layers': (), 'serving': ('layers', 'scoring'),
+         'references': ('training', 'serving', 'layers', 'input_pipelines', 'scoring'),
+         'launchers': ('references', 'training', 'serving', 'layers', 'input_pipelines', 'scoring')}
 # What a reader of the core, `training` and `scoring`, can leave out, and how many lines of code it may have: pods; what
 # is asked of a trained model; numbers of n runs, and of two sets of them; what makes results public and reviews them.
 PARTS = {

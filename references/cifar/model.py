@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from references.cifar.convolution import conv3x3
+from layers.convolution import conv3x3
+from layers.pooling import max_pool
 from references.cifar.normalization import normalized
-from references.cifar.pooling import max_pool
 
 
 def _normal_cdf(x):

@@ -9,8 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from references.squad.model import NEVER
-from serving import products
+from layers import products
+from references.squad.model import NEVER, Dropout
+from serving import products as inference
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ BASE, LARGE = Sizes(), Sizes(24, 1024, 16, 4096)
 
 def _dense(width: int, dtype, name: str, train: bool):
   return nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name,
-                  dot_general=None if train else products.dot_general)
+                  dot_general=products.dot_general if train else inference.dot_general)
 
 
 def _norm(dtype, name: str):
@@ -47,7 +48,7 @@ class Layer(nn.Module):
   @nn.compact
   def __call__(self, x, valid, train: bool):
     batch, length, width = x.shape
-    drop = nn.Dropout(self.dropout, deterministic=not train)
+    drop = lambda x: Dropout(self.dropout)(x, train)
     heads = lambda name: _dense(width, self.dtype, name, train)(x).reshape(batch, length, self.sizes.num_heads, -1)
     query, key, value = heads('query'), heads('key'), heads('value')
     mixed = self._attend(query, key, value, valid, train).reshape(batch, length, width)
@@ -62,7 +63,7 @@ class Layer(nn.Module):
       return jax.nn.dot_product_attention(query, key, value, mask=mask)
     logits = jnp.einsum('bqhc,bkhc->bhqk', query, key).astype(jnp.float32) * query.shape[-1]**-0.5
     weights = jax.nn.softmax(jnp.where(mask, logits, NEVER)).astype(self.dtype)
-    weights = nn.Dropout(self.dropout, deterministic=False)(weights)
+    weights = Dropout(self.dropout)(weights, train)
     return jnp.einsum('bhqk,bkhc->bqhc', weights, value)
 
 
@@ -90,7 +91,7 @@ class Bert(nn.Module):
     which = jax.nn.one_hot(types, sizes.types, dtype=self.dtype)
     x = words + jnp.matmul(which, rows(sizes.types, 'token_type_embeddings'), precision='highest')
     x = x + rows(sizes.positions, 'position_embeddings')[:tokens.shape[1]]
-    x = nn.Dropout(self.dropout, deterministic=not train)(_norm(self.dtype, 'embeddings_norm')(x))
+    x = Dropout(self.dropout)(_norm(self.dtype, 'embeddings_norm')(x), train)
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer
     for n in range(sizes.num_layers):
       x = layer(sizes, self.dropout, self.dtype, name=f'layer_{n}')(x, valid, train)

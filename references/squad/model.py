@@ -5,6 +5,7 @@ attention, one stack of blocks passed several times, a start and an end pointer.
 two helps of DrQA's (Chen et al., arXiv 1704.00051): which words of the context occur in the question, and for each of
 them the question's words, weighted by how alike their embeddings are.
 """
+import functools
 import math
 from typing import Any
 
@@ -12,7 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from layers import products
+from layers.dropout import dropout
+
 NEVER = -1e9  # the logit of what may not be chosen; finite in bfloat16 as well
+Dense = functools.partial(nn.Dense, dot_general=products.dot_general)
 
 
 def positions(length: int, width: int):
@@ -26,6 +31,15 @@ def masked_softmax(logits, mask, axis: int = -1):
   """float32 softmax over what `mask` lets through; zeros where it lets nothing through."""
   logits = jnp.where(mask, logits.astype(jnp.float32), NEVER)
   return jnp.where(mask, jax.nn.softmax(logits, axis), 0.0)
+
+
+class Dropout(nn.Module):
+  """layers/dropout.py's while training, with keys of the stream `dropout`."""
+  rate: float
+  broadcast_dims: tuple[int, ...] = ()
+
+  def __call__(self, x, train: bool):
+    return dropout(x, self.rate, self.make_rng('dropout'), self.broadcast_dims) if train and self.rate else x
 
 
 class SeparableConv(nn.Module):
@@ -44,7 +58,7 @@ class SeparableConv(nn.Module):
     reach = self.kernel_size // 2
     padded = jnp.pad(x, ((0, 0), (reach, self.kernel_size - 1 - reach), (0, 0)))
     x = sum(padded[:, k:k + x.shape[1]] * taps[k] for k in range(self.kernel_size))
-    return nn.relu(nn.Dense(self.width, dtype=self.dtype, name='pointwise')(x))
+    return nn.relu(Dense(self.width, dtype=self.dtype, name='pointwise')(x))
 
 
 class SelfAttention(nn.Module):
@@ -55,10 +69,10 @@ class SelfAttention(nn.Module):
   @nn.compact
   def __call__(self, x, mask):
     batch, length, width = x.shape
-    heads = nn.Dense(3 * width, use_bias=False, dtype=self.dtype, name='query_key_value')(x)
+    heads = Dense(3 * width, use_bias=False, dtype=self.dtype, name='query_key_value')(x)
     query, key, value = jnp.split(heads.reshape(batch, length, 3 * self.num_heads, -1), 3, axis=2)
     mixed = jax.nn.dot_product_attention(query, key, value, mask=mask[:, None, None, :])
-    return nn.Dense(width, use_bias=False, dtype=self.dtype, name='out')(mixed.reshape(batch, length, width))
+    return Dense(width, use_bias=False, dtype=self.dtype, name='out')(mixed.reshape(batch, length, width))
 
 
 class Block(nn.Module):
@@ -81,9 +95,9 @@ class Block(nn.Module):
 
     def add(x, layer, number):
       normed = nn.LayerNorm(dtype=self.dtype, name=f'norm_{number}')(x) * keep
-      change = nn.Dropout(self.dropout, deterministic=not train)(layer(normed))
+      change = Dropout(self.dropout)(layer(normed), train)
       rate = self.dropout * (first + number) / total
-      return x + nn.Dropout(rate, broadcast_dims=(1, 2), deterministic=not train)(change)
+      return x + Dropout(rate, (1, 2))(change, train)
 
     x = x + positions(x.shape[1], width).astype(self.dtype)
     for n in range(self.num_convs):
@@ -91,8 +105,8 @@ class Block(nn.Module):
     if self.num_heads:
       attend = SelfAttention(self.num_heads, self.dtype, name='attention')
       x = add(x, lambda y: attend(y, mask), self.num_convs)
-    wide = nn.Dense(width, dtype=self.dtype, name='feed_forward_in')
-    back = nn.Dense(width, dtype=self.dtype, name='feed_forward_out')
+    wide = Dense(width, dtype=self.dtype, name='feed_forward_in')
+    back = Dense(width, dtype=self.dtype, name='feed_forward_out')
     return add(x, lambda y: back(nn.relu(wide(y))), self.num_convs + 1)
 
   @property
@@ -138,16 +152,16 @@ class Embedding(nn.Module):
     x = nn.Embed(self.num_words, self.word_width, dtype=jnp.float32, name='words',
                  embedding_init=nn.initializers.normal(0.1))(known).astype(self.dtype)
     x = x * (words > 0)[..., None].astype(self.dtype)
-    parts = [nn.Dropout(self.dropout, deterministic=not train)(x)]
+    parts = [Dropout(self.dropout)(x, train)]
     if self.vector_width:
       table = self.variable('vectors', 'table', jnp.zeros, (self.num_words, self.vector_width), jnp.float32)
-      parts.append(nn.Dropout(self.dropout, deterministic=not train)(table.value[known].astype(self.dtype)))
+      parts.append(Dropout(self.dropout)(table.value[known].astype(self.dtype), train))
     if self.char_width:
       c = nn.Embed(self.num_chars, 32, dtype=jnp.float32, name='characters',
                    embedding_init=nn.initializers.normal(0.1))(characters.astype(jnp.int32)).astype(self.dtype)
-      c = nn.Dropout(self.dropout / 2, deterministic=not train)(c * (characters > 0)[..., None].astype(self.dtype))
+      c = Dropout(self.dropout / 2)(c * (characters > 0)[..., None].astype(self.dtype), train)
       windows = jnp.concatenate([c[:, :, k:c.shape[2] - 4 + k] for k in range(5)], axis=-1)
-      parts.append(nn.relu(nn.Dense(self.char_width, dtype=self.dtype, name='char_conv')(windows)).max(2))
+      parts.append(nn.relu(Dense(self.char_width, dtype=self.dtype, name='char_conv')(windows)).max(2))
     return jnp.concatenate(parts, axis=-1)
 
 
@@ -193,16 +207,16 @@ class Reader(nn.Module):
   def setup(self):
     self.embed = Embedding(self.num_words, self.num_chars, self.word_width, self.char_width, self.vector_width,
                            self.dropout, self.dtype)
-    dense = lambda width: nn.Dense(width, dtype=self.dtype)
+    dense = lambda width: Dense(width, dtype=self.dtype)
     self.align, self.narrow, self.narrow_features = dense(self.width), dense(self.width), dense(self.width)
     self.encoder = Encoder(1, self.encoder_convs, 7, self.num_heads, self.dropout, self.dtype)
-    self.similarity_parts = [nn.Dense(1, use_bias=False, dtype=self.dtype) for _ in range(2)]
+    self.similarity_parts = [Dense(1, use_bias=False, dtype=self.dtype) for _ in range(2)]
     self.similarity_product = self.param('similarity_product', nn.initializers.normal(1 / math.sqrt(self.width)),
                                          (self.width,))
     self.join = dense(self.width)
     self.model = Encoder(self.model_blocks, self.model_convs, 5, self.num_heads, self.dropout, self.dtype)
-    self.pointers = [nn.Dense(1, use_bias=False, dtype=jnp.float32) for _ in range(2)]
-    self.drop = nn.Dropout(self.dropout)
+    self.pointers = [Dense(1, use_bias=False, dtype=jnp.float32) for _ in range(2)]
+    self.drop = Dropout(self.dropout)
 
   def __call__(self, context, context_chars, question, question_chars, match, train: bool):
     context_mask, question_mask = context > 0, question > 0
@@ -214,7 +228,7 @@ class Reader(nn.Module):
     q = self.narrow(q)
     c, q = self.encoder(c, context_mask, train), self.encoder(q, question_mask, train)
     asked, about = context_query_attention(c, q, self.similarity(c, q, train), context_mask, question_mask)
-    x = self.drop(self.join(jnp.concatenate([c, asked, c * asked, c * about], axis=-1)), deterministic=not train)
+    x = self.drop(self.join(jnp.concatenate([c, asked, c * asked, c * about], axis=-1)), train)
     outputs = []
     for _ in range(self.passes):
       x = self.model(x, context_mask, train)
@@ -233,7 +247,7 @@ class Reader(nn.Module):
 
   def similarity(self, c, q, train: bool):
     """w1 c + w2 q + w3 (c * q) of each pair of words: [B, L, Q]."""
-    c, q = (self.drop(x, deterministic=not train) for x in (c, q))
+    c, q = (self.drop(x, train) for x in (c, q))
     product = jnp.einsum('blc,bqc->blq', c * self.similarity_product.astype(self.dtype), q)
     return product + self.similarity_parts[0](c) + self.similarity_parts[1](q)[..., 0][:, None, :]
 

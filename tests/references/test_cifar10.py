@@ -13,9 +13,9 @@ import pytest
 
 from input_pipelines import cifar10 as data
 from input_pipelines import cifar10_prepare
+from layers.convolution import _plain, conv3x3
 from references.cifar import images, optimizers
 from references.cifar.cifar10 import Config, Shape
-from references.cifar.convolution import _plain, conv3x3
 from references.cifar.model import partly_identity
 from scoring import dawnbench
 from scoring import tape as tapes

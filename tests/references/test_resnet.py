@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+from layers import convolution
 from references.resnet_imagenet.configs import (
   imagenette,
   mlperf_1632,
@@ -21,7 +22,6 @@ from references.resnet_imagenet.configs import (
 )
 from references.resnet_imagenet.model import BatchNorm, ResNet, convolve
 from scoring.problem import Problem
-from serving import products
 from tests.references import resnet_weights
 from tests.references.test_digits import GOLDEN, describe
 from training import config as configs
@@ -101,7 +101,7 @@ def test_large_3x3_convolutions_are_winograds_on_cpus_with_xlas_values_and_gradi
                                                                                      winograds):
   rng, padding = np.random.default_rng(0), [(pad, pad)] * 2
   x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((batch, *size, 3), (3, 3, 3, 5)))
-  y, pull_back = jax.vjp(lambda *args: products.xlas(*args, stride, padding), x, kernel)
+  y, pull_back = jax.vjp(lambda *args: convolution.xlas(*args, stride, padding), x, kernel)
   dy = jnp.asarray(rng.normal(size=y.shape), dtype)
 
   @jax.jit

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from references.cifar.convolution import conv3x3
+from layers.convolution import conv3x3
+from layers.pooling import max_pool, pooled
 from references.cifar.model import gelu
-from references.cifar.pooling import max_pool, pooled
 
 DTYPES = ('float32', 'bfloat16')
 

@@ -2,6 +2,10 @@
 import jax
 import jax.numpy as jnp
 
+# Of a block. A batch that is divided over devices stays where it is if their number divides a block's images, so pods
+# of two or four processes need not gather one that four divides.
+LEAST_IMAGES = 4
+
 
 def _split(x, most: int):
   """[B, ...] -> [rows, blocks, ...]: block i holds rows i, i + blocks, ...

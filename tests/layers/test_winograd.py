@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from references.cifar import winograd
+from layers import winograd
 
 # (rows, columns), computed, channels, filters: some of airbench's, one where all of an image is computed, an oblong one
 SHAPES = [((31, 31), (30, 30), 24, 16), ((15, 15), (14, 14), 16, 32), ((7, 7), (7, 7), 64, 32),

@@ -5,7 +5,7 @@ filter in one product over the channels: (m + 2)^2 multiplications a tile, chann
 2.3 to 4 times fewer (S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, arXiv 1509.09308).
 The gradients are the same three bilinear steps transposed, so they save as much.
 
-What it costs is rounding: sums of transformed values lose 1 to 2 of float32's 7 digits (tests/references/
+What it costs is rounding: sums of transformed values lose 1 to 2 of float32's 7 digits (tests/layers/
 test_winograd.py), still far more than bfloat16 has.
 """
 import functools
@@ -15,12 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from references.cifar.blocks import over_blocks
+from layers.blocks import LEAST_IMAGES, over_blocks
 
 TILES = (2, 3, 4)  # m; with larger ones the rounding grows faster than the products shrink
 POINTS = (0, 1, -1, 2, -2)  # at which polynomials are evaluated, and at infinity
 BLOCK_TILES = 128  # tiles of a block, about
-BLOCK_IMAGES = 4  # images of a block, at least
 _kept = jax.lax.optimization_barrier  # computed once and laid out, instead of fused into each use
 
 
@@ -121,12 +120,8 @@ def _product(x, y, contracting):
 
 
 def _block_rows(down: int, across: int) -> int:
-  """Images a block: enough for products worth the filters' way into the cache, few enough to stay there.
-
-  A batch that is divided over devices stays where it is if their number divides that of a block's images, so a pod of
-  two or four processes can do without gathering it where BLOCK_IMAGES divides the batch.
-  """
-  return max(BLOCK_IMAGES, math.ceil(BLOCK_TILES / (down * across)))
+  """Images a block: enough for products worth the filters' way into the cache, few enough to stay there."""
+  return max(LEAST_IMAGES, math.ceil(BLOCK_TILES / (down * across)))
 
 
 def convolution(x, kernel, size: tuple[int, int], finish):

@@ -1,22 +1,31 @@
-"""3 x 3 convolution without bias: XLA's own on accelerators; on CPUs Winograd's in float32, products in bfloat16.
+"""Convolutions without bias: XLA's on accelerators; on CPUs 3 x 3 ones are Winograd's in float32, products in bfloat16.
 
 XLA:CPU's gradient with respect to the filters takes several times as long as its forward pass once the batch is large,
 and its convolutions gain nothing from bfloat16, while its matrix products do. So on CPUs the batch is cut into blocks
 of a few images, small enough that their patches (im2col) stay in the cache, and each block is a matrix product. In
 float32, where products cost most and rounding least, winograd.py takes fewer. benchmarks/convolution.py prints what
-both gain.
+both gain. Where windows move by more than a pixel, the filters' gradient alone is such products.
 """
 import functools
 
 import jax
 import jax.numpy as jnp
 
-from references.cifar import winograd
-from references.cifar.blocks import over_blocks
-from references.cifar.pooling import pooled, spread
+from layers import winograd
+from layers.blocks import LEAST_IMAGES, over_blocks
+from layers.pooling import pooled, spread
 
 BLOCK = 16  # images; 8 to 32 measured alike
 OFFSETS = tuple((i, j) for i in range(3) for j in range(3))
+
+
+def xlas(x, kernel, stride: int, padding):
+  """XLA's own: x: [B, H, W, C]; kernel: [h, w, C, K], of the same dtype -> [B, H', W', K] of it.
+
+  padding: ((before, after), ...) of rows and columns.
+  """
+  return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding,
+                                      dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -51,8 +60,7 @@ conv3x3.defvjp(_forward, _backward)
 
 
 def _plain(x, kernel, size):
-  padding = [(1, 1 - (have - want)) for have, want in zip(x.shape[1:3], size)]
-  return jax.lax.conv_general_dilated(x, kernel, (1, 1), padding, dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  return xlas(x, kernel, 1, [(1, 1 - (have - want)) for have, want in zip(x.shape[1:3], size)])
 
 
 def _pad(x):
@@ -92,3 +100,36 @@ def _blocked_gradients(x, kernel, *dy, start):
 
   (dx,), total = over_blocks(block, [x, *dy], rows=BLOCK, total=jnp.zeros((9 * channels, filters), jnp.float32))
   return dx, total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def strided(x, kernel, stride: int, padding: tuple):
+  """As `xlas`; on CPUs the gradient of the filters is a product of patches for each block of images.
+
+  A batch that is divided over two or four devices stays where it is if four divides it.
+  """
+  return xlas(x, kernel, stride, padding)
+
+
+def _strided_backward(stride, padding, saved, dy):
+  x, kernel = saved
+  convolution = functools.partial(xlas, stride=stride, padding=padding)
+  (h, w), (height, width, channels, filters) = dy.shape[1:3], kernel.shape
+
+  def block(x, dy):
+    x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    patches = jnp.concatenate([x[:, i:i + (h - 1) * stride + 1:stride, j:j + (w - 1) * stride + 1:stride]
+                               for i in range(height) for j in range(width)], -1)
+    return [], jax.lax.dot_general(patches.reshape(-1, height * width * channels), dy.reshape(-1, filters),
+                                   (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
+
+  def blocked(x, dy):
+    total = jnp.zeros((height * width * channels, filters), jnp.float32)
+    return over_blocks(block, [x, dy], rows=LEAST_IMAGES, total=total)[1].reshape(kernel.shape).astype(kernel.dtype)
+
+  dkernel = jax.lax.platform_dependent(
+      x, dy, cpu=blocked, default=lambda x, dy: jax.vjp(lambda kernel: convolution(x, kernel), kernel)[1](dy)[0])
+  return jax.vjp(lambda x: convolution(x, kernel), x)[1](dy)[0], dkernel
+
+
+strided.defvjp(lambda x, kernel, *how: (strided(x, kernel, *how), (x, kernel)), _strided_backward)

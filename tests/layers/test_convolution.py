@@ -1,0 +1,43 @@
+"""Convolutions whose windows move by more than a pixel: XLA's values and gradients, on one device and several."""
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from layers import convolution
+from training import mesh
+
+
+@pytest.mark.parametrize('window, stride, pad', [(3, 2, 1), (7, 2, 3), (2, 2, 0), (5, 3, 1)])
+@pytest.mark.parametrize('batch, size', [(8, (14, 14)), (12, (15, 10)), (5, (9, 8))])
+def test_strided_ones_have_xlas_values_and_gradients(window, stride, pad, batch, size):
+  rng, padding = np.random.default_rng(0), ((pad, pad),) * 2
+  x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (
+      (batch, *size, 3), (window, window, 3, 6)))
+  y, pull_back = jax.vjp(lambda *args: convolution.xlas(*args, stride, padding), x, kernel)
+  dy = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
+  have, ours_back = jax.vjp(lambda *args: convolution.strided(*args, stride, padding), x, kernel)
+  np.testing.assert_array_equal(have, y)
+  for ours, xlas in zip(ours_back(dy), pull_back(dy), strict=True):
+    np.testing.assert_allclose(ours, xlas, rtol=1e-5, atol=1e-5 * float(jnp.abs(xlas).max()))
+
+
+@pytest.mark.parametrize('devices', [2, 4])
+def test_a_batch_divided_over_devices_stays_there(devices):
+  over = mesh.make_mesh(jax.devices()[:devices])
+  x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding) for shape, sharding in (
+      ((16, 14, 14, 3), mesh.by_row(over)), ((3, 3, 3, 5), mesh.replicated(over))))
+  strided = functools.partial(convolution.strided, stride=2, padding=((1, 1), (1, 1)))
+  text = jax.jit(jax.grad(lambda *args: jnp.sum(strided(*args)**2), (0, 1))).lower(x, kernel).compile().as_text()
+  assert ' while(' in text and 'all-reduce(' in text
+  assert not any(kind in text for kind in ('all-gather', 'all-to-all', 'collective-permute'))
+
+
+@pytest.mark.parametrize('platform', ['cuda', 'tpu'])
+def test_elsewhere_all_of_it_is_xlas(platform):
+  args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((8, 14, 14, 3), (3, 3, 3, 5))]
+  texts = [jax.jit(jax.grad(lambda x, k: jnp.sum(f(x, k, 2, ((1, 1), (1, 1)))**2), (0, 1))).trace(*args).lower(
+      lowering_platforms=(platform,)).as_text() for f in (convolution.strided, convolution.xlas)]
+  assert [text.count('stablehlo.convolution') for text in texts] == [3, 3] and 'stablehlo.while' not in texts[0]
