@@ -4,8 +4,9 @@
 
 Both train with momentum and float32 parameters whatever the network computes in, label smoothing 0.1, normalisation
 over the whole batch, channels last, on the accelerator if there is one (torch needs to see it too), else on the CPU.
-Batches are on the device before the clock runs. The two take turns, so that what else the machine does falls on both.
-The peer needs the extra `peers` and torchvision.
+Batches are on the device before the clock runs. The two take turns, so that what else the machine does falls on both,
+in one process, so what launchers.train does about memory (launchers/memory.py) does too. The peer needs the extra
+`peers` and torchvision.
 """
 import dataclasses
 
@@ -15,7 +16,7 @@ from absl import flags
 
 from benchmarks import extras, turns
 from benchmarks.report import report
-from launchers import command
+from launchers import command, memory
 from references.resnet_imagenet.configs import mlperf_1632
 from tests.references import vision_ops
 
@@ -67,6 +68,7 @@ def main(argv: list[str], doc: str) -> int:
     return command.print_help(doc)
   command.parse(argv)
   extras.need('peers', 'torch', 'torchvision')
+  memory.keep_freed()
   on_cpu = jax.default_backend() == 'cpu'
   size, steps = FLAGS.batch_size or (16 if on_cpu else 256), FLAGS.steps or (3 if on_cpu else 20)
   rng = np.random.default_rng(0)

@@ -5,8 +5,8 @@
 
 Both run the forward and backward pass and AdamW, dropout on, float32 parameters, on the same padded sequences, on the
 accelerator if there is one (torch needs to see it too), else on the CPU. On an accelerator torch is compiled; its
-attention is its scaled_dot_product_attention (flash attention where that applies). The two take turns. The peer needs
-the extra `peers`.
+attention is its scaled_dot_product_attention (flash attention where that applies). The two take turns, in one process,
+so what launchers.train does about memory (launchers/memory.py) holds for both. The peer needs the extra `peers`.
 """
 import dataclasses
 
@@ -17,7 +17,7 @@ from absl import flags
 
 from benchmarks import extras, turns
 from benchmarks.report import report
-from launchers import command
+from launchers import command, memory
 from references.squad.configs import bert_base
 from tests.references import vision_ops
 
@@ -72,6 +72,7 @@ def main(argv: list[str], doc: str) -> int:
     return command.print_help(doc)
   command.parse(argv)
   extras.need('peers', 'torch', 'transformers')
+  memory.keep_freed()
   size, length = FLAGS.batch_size or (4 if jax.default_backend() == 'cpu' else 32), FLAGS.length
   rng = np.random.default_rng(0)
   real = rng.integers(length // 2, length + 1, size)
