@@ -19,7 +19,7 @@ from absl import flags
 from benchmarks import progress
 from benchmarks.report import report
 from launchers import command
-from layers.convolution import _plain, conv3x3
+from layers.convolution import conv3x3, plain3x3
 from layers.pooling import max_pool
 
 # (rows and columns in, computed, channels in, filters): airbench's, 32 x 32 images, widths 64, 256, 256
@@ -59,7 +59,7 @@ def convolutions(batch_size: int, dtype):
   for number in progress.told(len(SHAPES), f'convolution {dtype}, shape'):
     size, computed, channels, filters = SHAPES[number]
     yield (*(functools.partial(both, functools.partial(convolution, size=(computed, computed)))
-             for convolution in (lambda x, kernel, size: conv3x3(x, kernel, size), _plain)),
+             for convolution in (lambda x, kernel, size: conv3x3(x, kernel, size), plain3x3)),
            (normal((batch_size, size, size, channels), dtype), normal((3, 3, channels, filters), dtype),
             normal((batch_size, computed, computed, filters), dtype)))
 

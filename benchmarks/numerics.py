@@ -1,11 +1,14 @@
-"""Do the kernels that make CPUs faster change what is learned? Error rates of short CIFAR-10 trainings, seed by seed.
+"""Do the layers that make CPUs faster change what is learned? Short trainings, seed by seed.
 
-  python -m benchmarks.numerics --data_dir=DIR [--runs=10] [--num_epochs=1.0] [--dtype=float32]
+  python -m benchmarks.numerics --data_dir=DIR [--reference=cifar] [--runs=10] [--num_epochs=N] [--dtype=float32]
 
-Each seed trains a narrow airbench twice, ours with references/cifar's own convolution, pooling and GELU, the peer with
-XLA's convolution, flax's pooling and jax.nn's GELU, and their own gradients. Initialisation, order and augmentation are
-the same, so the two differ by rounding, which training amplifies: what is compared are the distributions. `difference`
-is the mean of ours minus the peer's, with its 95 % interval by Student's t over the seeds.
+Each seed trains a small network twice, ours with layers/ and our GELU, the peer with the parts that stand in for them:
+  cifar            a narrow airbench; XLA's convolution, flax's pooling, jax.nn's GELU
+  resnet_imagenet  a narrow ResNet-18 on photographs of 112 x 112 (Imagenette, prepared); XLA's convolutions
+  squad            the tiny reader; XLA's products as flax asks for them, flax's dropout
+and with automatic gradients of them. Initialisation, order and augmentation are the same, and so is all that is drawn
+but dropout, so the first two differ by rounding, which training amplifies: what is compared are the distributions.
+`difference` is the mean of ours minus the peer's, with its 95 % interval by Student's t over the seeds.
 """
 import contextlib
 import dataclasses
@@ -20,9 +23,14 @@ from absl import flags
 from benchmarks import progress
 from benchmarks.report import report
 from launchers import command
-from layers.convolution import _plain
-from references.cifar import cifar10, model
+from layers import convolution
+from references.cifar import cifar10
+from references.cifar import model as cifar_model
 from references.cifar.configs import airbench94_muon
+from references.resnet_imagenet import model as resnet_model
+from references.resnet_imagenet.configs import imagenette
+from references.squad import model as squad_model
+from references.squad.configs import tiny
 from scoring import clocks, statistics
 from scoring.tape import Tape
 from training import loop, mesh
@@ -31,13 +39,22 @@ FLAGS = flags.FLAGS
 WIDTHS, BATCH_SIZE = (16, 32, 32), 500  # a network that two cores train an epoch of in a minute
 
 
-def config(seed: int):
+def cifar_config():
   source = airbench94_muon.get_config()
   scale = BATCH_SIZE / source.batch_size  # the source's rates are of losses that are summed over the batch
   rates = {name: getattr(source, name) * scale for name in (
       'head_learning_rate', 'norm_learning_rate', 'whitening_learning_rate', 'weight_decay')}
-  return dataclasses.replace(source, seed=seed, widths=WIDTHS, batch_size=BATCH_SIZE, num_epochs=FLAGS.num_epochs,
-                             compute_dtype=FLAGS.dtype, test_time_augmentation='none', stop='end', **rates)
+  return dataclasses.replace(source, widths=WIDTHS, batch_size=BATCH_SIZE, test_time_augmentation='none', **rates)
+
+
+def resnet_config():
+  # of the least size whose first stage has Winograd's convolutions
+  return dataclasses.replace(imagenette.get_config(), width=16, warmup_epochs=0.5, image_sizes=(112,),
+                             eval_image_size=112, eval_resize=128, eval_every_epochs=100.0)
+
+
+def squad_config():
+  return dataclasses.replace(tiny.get_config(), eval_every_epochs=100.0)
 
 
 def max_pool(x):
@@ -45,7 +62,7 @@ def max_pool(x):
 
 
 def conv3x3(x, kernel, size, pool=False):
-  y = _plain(x, kernel, size)
+  y = convolution.plain3x3(x, kernel, size)
   return max_pool(y) if pool else y
 
 
@@ -53,20 +70,46 @@ def gelu(x):
   return jax.nn.gelu(x, approximate=False)
 
 
+def convolve(x, kernel, stride, padding, train):
+  del train
+  return convolution.xlas(x, kernel, stride, padding)
+
+
+class Dropout(squad_model.Dropout):
+  @nn.compact
+  def __call__(self, x, train):
+    return nn.Dropout(self.rate, broadcast_dims=self.broadcast_dims, deterministic=not train)(x)
+
+
+# reference -> (config, how long two cores train it by default, (where, what stands in for its parts), their name)
+PARTS = {
+    'cifar': (cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=conv3x3, max_pool=max_pool, gelu=gelu),
+                                  mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
+    'resnet_imagenet': (resnet_config, 4.0, (mock.patch.object(resnet_model, 'convolve', convolve),),
+                        "XLA's convolutions"),
+    'squad': (squad_config, 0.06, (mock.patch.multiple(squad_model, Dense=nn.Dense, Dropout=Dropout),),
+              "XLA's products and flax's dropout"),
+}
+
+
 @contextlib.contextmanager
-def as_defined():
-  """The network of XLA's, flax's and jax.nn's own parts, as long as this is open."""
-  with mock.patch.multiple(model, conv3x3=conv3x3, max_pool=max_pool, gelu=gelu), \
-      mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu):
+def as_defined(reference: str):
+  """The network of parts that are none of ours, as long as this is open."""
+  with contextlib.ExitStack() as stack:
+    for patch in PARTS[reference][2]:
+      stack.enter_context(patch)
     yield
 
 
 def error_rate(seed: int) -> float:
-  """Per cent of test images that are wrong after training with that seed."""
-  task, tape = config(seed).make_task(os.path.expanduser(FLAGS.data_dir)), Tape()
+  """Per cent by which the metric falls short of 1 after training with that seed."""
+  make, epochs = PARTS[FLAGS.reference][:2]
+  config = dataclasses.replace(make(), seed=seed, num_epochs=FLAGS.num_epochs or epochs, compute_dtype=FLAGS.dtype,
+                               stop='end')
+  task, tape = config.make_task(os.path.expanduser(FLAGS.data_dir)), Tape()
   tape.event('process', target=dataclasses.asdict(task.target), division='closed', resumed=None)
   loop.run(task, task.config, mesh.make_mesh(jax.devices()[:1]), tape)
-  return 100 * (1 - clocks.evaluations(tape.events)[-1]['metrics']['accuracy'])
+  return 100 * (1 - clocks.evaluations(tape.events)[-1]['metrics'][task.target.metric])
 
 
 def main(argv: list[str], doc: str) -> int:
@@ -77,12 +120,13 @@ def main(argv: list[str], doc: str) -> int:
   with tempfile.TemporaryDirectory() as cache:
     jax.config.update('jax_compilation_cache_dir', cache)  # each seed is the same program
     for seed in range(FLAGS.runs):
-      for side, parts in (('ours', contextlib.nullcontext), ('peer', as_defined)):
-        with parts():
+      for side, parts in (('ours', contextlib.nullcontext()), ('peer', as_defined(FLAGS.reference))):
+        with parts:
           found[side].append(round(error_rate(seed), 2))
       progress.say(f'seed {seed}: {found["ours"][-1]:.2f} % against {found["peer"][-1]:.2f} % wrong')
   apart = statistics.describe([a - b for a, b in zip(*found.values())])
-  report('numerics', **found, peer_name="XLA's, flax's and jax.nn's parts", unit='% wrong', dtype=FLAGS.dtype,
+  report('numerics', **found, peer_name=PARTS[FLAGS.reference][3], unit='% wrong', reference=FLAGS.reference,
+         dtype=FLAGS.dtype, num_epochs=FLAGS.num_epochs or PARTS[FLAGS.reference][1],
          difference={key: apart[key] for key in ('mean', 'interval', 'sd', 'min', 'max')},
          sides={side: {key: told[key] for key in ('mean', 'sd', 'interval')}
                 for side, told in ((side, statistics.describe(values)) for side, values in found.items())},
@@ -91,8 +135,9 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put CIFAR-10')
+  flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put its data')
+  flags.DEFINE_enum('reference', 'cifar', list(PARTS), 'what is trained')
   flags.DEFINE_integer('runs', 10, 'seeds', lower_bound=2)
-  flags.DEFINE_float('num_epochs', 1.0, 'epochs', lower_bound=0.01)
+  flags.DEFINE_float('num_epochs', 0, 'epochs; 0: as many as two cores train in a minute or two', lower_bound=0)
   flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'what the network computes in')
   command.run(main, __doc__)

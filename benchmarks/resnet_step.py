@@ -1,12 +1,11 @@
 """Images/s of a ResNet-50 training step on made-up images, against torchvision's in torch, compiled, on this machine.
 
-  python -m benchmarks.resnet_step [--dtype=bfloat16] [--batch_size=N] [--image_size=224] [--steps=N] [--turns=3]
+  python -m benchmarks.resnet_step [--dtype=bfloat16] [--batch_size=N] [--image_size=224] [--steps=N] [--turns=7]
 
 Both train with momentum and float32 parameters whatever the network computes in, label smoothing 0.1, normalisation
 over the whole batch, channels last, on the accelerator if there is one (torch needs to see it too), else on the CPU.
-Batches are on the device before the clock runs. The two take turns, so that what else the machine does falls on both,
-in one process, so what launchers.train does about memory (launchers/memory.py) does too. The peer needs the extra
-`peers` and torchvision.
+Batches are on the device before the clock runs. The two take turns, so that what else the machine does falls on both.
+The peer needs the extra `peers` and torchvision.
 """
 import dataclasses
 
@@ -16,7 +15,7 @@ from absl import flags
 
 from benchmarks import extras, turns
 from benchmarks.report import report
-from launchers import command, memory
+from launchers import command
 from references.resnet_imagenet.configs import mlperf_1632
 from tests.references import vision_ops
 
@@ -24,8 +23,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_integer('batch_size', 0, 'images a step; 0: 256 on an accelerator, 16 on a CPU', lower_bound=0)
 flags.DEFINE_integer('image_size', 224, 'rows and columns', lower_bound=1)
 flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 'of the computation')
-flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 20 on an accelerator, 3 on a CPU', lower_bound=0)
-flags.DEFINE_integer('turns', 3, 'turns of each', lower_bound=1)
+flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 20 on an accelerator, 2 on a CPU', lower_bound=0)
+flags.DEFINE_integer('turns', 7, 'turns of each', lower_bound=1)
 
 
 def ours(images, labels):
@@ -68,9 +67,8 @@ def main(argv: list[str], doc: str) -> int:
     return command.print_help(doc)
   command.parse(argv)
   extras.need('peers', 'torch', 'torchvision')
-  memory.keep_freed()
   on_cpu = jax.default_backend() == 'cpu'
-  size, steps = FLAGS.batch_size or (16 if on_cpu else 256), FLAGS.steps or (3 if on_cpu else 20)
+  size, steps = FLAGS.batch_size or (16 if on_cpu else 256), FLAGS.steps or (2 if on_cpu else 20)
   rng = np.random.default_rng(0)
   images = rng.integers(0, 255, (size, FLAGS.image_size, FLAGS.image_size, 3), dtype=np.uint8)
   labels = rng.integers(0, 1000, size).astype(np.int32)

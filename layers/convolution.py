@@ -42,7 +42,7 @@ def _forward(x, kernel, size, pool):
   finish = pooled if pool else lambda y: (y,)
   on_cpu = winograd.convolution if x.dtype == jnp.float32 else _blocked
   y, *corner = jax.lax.platform_dependent(x, kernel, cpu=functools.partial(on_cpu, size=size, finish=finish),
-                                          default=lambda x, kernel: finish(_plain(x, kernel, size)))
+                                          default=lambda x, kernel: finish(plain3x3(x, kernel, size)))
   return y, (x, kernel, *corner)
 
 
@@ -51,7 +51,7 @@ def _backward(size, pool, saved, dy):
   start = spread if pool else lambda dy: dy
 
   def plain(x, kernel, *dy):
-    return jax.vjp(functools.partial(_plain, size=size), x, kernel)[1](start(*dy))
+    return jax.vjp(functools.partial(plain3x3, size=size), x, kernel)[1](start(*dy))
   on_cpu = functools.partial(winograd.gradients if dy.dtype == jnp.float32 else _blocked_gradients, start=start)
   return jax.lax.platform_dependent(x, kernel, dy, *corner, cpu=on_cpu, default=plain)
 
@@ -59,7 +59,8 @@ def _backward(size, pool, saved, dy):
 conv3x3.defvjp(_forward, _backward)
 
 
-def _plain(x, kernel, size):
+def plain3x3(x, kernel, size):
+  """What `conv3x3` has without pooling, by XLA."""
   return xlas(x, kernel, 1, [(1, 1 - (have - want)) for have, want in zip(x.shape[1:3], size)])
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from input_pipelines import cifar10 as data
 from input_pipelines import cifar10_prepare
-from layers.convolution import _plain, conv3x3
+from layers.convolution import conv3x3, plain3x3
 from references.cifar import images, optimizers
 from references.cifar.cifar10 import Config, Shape
 from references.cifar.model import partly_identity
@@ -101,7 +101,7 @@ def test_blocks_of_the_batch_convolve_as_xla_does(shape, size, filters, dtype, t
   ours = jax.vjp(lambda x, k: conv3x3(x, k, size), x, kernel)
   whole = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
   exact = jax.vjp(lambda x, k: whole(x, k)[:, :size[0], :size[1]], *(a.astype(jnp.float32) for a in (x, kernel)))
-  plain = jax.vjp(lambda x, k: _plain(x, k, size), x, kernel)
+  plain = jax.vjp(lambda x, k: plain3x3(x, k, size), x, kernel)
   expected = [exact[0], *exact[1](dy.astype(jnp.float32))]
   for got in ([ours[0], *ours[1](dy)], [plain[0], *plain[1](dy)]):
     for a, b in zip(got, expected):
