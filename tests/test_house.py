@@ -80,5 +80,6 @@ def test_no_function_needs_scrolling():
 
 
 def test_every_folder_has_a_readme():
-  for room in (*ROOMS, 'references/cifar', 'references/squad', 'references/resnet_imagenet', 'benchmarks', 'results', 'tests'):
+  for room in (*ROOMS, 'references/cifar', 'references/squad', 'references/resnet_imagenet', 'benchmarks', 'results',
+               'tests'):
     assert (ROOT / room / 'README.md').is_file(), room
