@@ -2,7 +2,7 @@
 
   python -m benchmarks.numerics --data_dir=DIR [--reference=cifar] [--runs=10] [--num_epochs=N] [--dtype=float32]
 
-Each seed trains a small network twice, ours with layers/ and our GELU, the peer with the parts that stand in for them:
+Each seed trains a small network twice, ours as it is, the peer with other parts where CPUs compute otherwise than XLA:
   cifar            a narrow airbench; XLA's convolution, flax's pooling, jax.nn's GELU
   resnet_imagenet  a narrow ResNet-18 on photographs of 112 x 112 (Imagenette, prepared); XLA's convolutions
   squad            the tiny reader; XLA's products as flax asks for them, flax's dropout
@@ -102,7 +102,7 @@ def as_defined(reference: str):
 
 
 def error_rate(seed: int) -> float:
-  """Per cent by which the metric falls short of 1 after training with that seed."""
+  """Per cent by which accuracy, or F1, falls short of 1 after training with that seed."""
   make, epochs = PARTS[FLAGS.reference][:2]
   config = dataclasses.replace(make(), seed=seed, num_epochs=FLAGS.num_epochs or epochs, compute_dtype=FLAGS.dtype,
                                stop='end')
@@ -138,6 +138,7 @@ if __name__ == '__main__':
   flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put its data')
   flags.DEFINE_enum('reference', 'cifar', list(PARTS), 'what is trained')
   flags.DEFINE_integer('runs', 10, 'seeds', lower_bound=2)
-  flags.DEFINE_float('num_epochs', 0, 'epochs; 0: as many as two cores train in a minute or two', lower_bound=0)
+  flags.DEFINE_float('num_epochs', 0, 'epochs; 0: as many as two cores train in a minute or two; resnet_imagenet takes '
+                     'more than 0.5', lower_bound=0)
   flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'what the network computes in')
   command.run(main, __doc__)

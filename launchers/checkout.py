@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scoring import tape as tapes
 
-ROOMS = ('launchers', 'references', 'training', 'serving', 'input_pipelines', 'scoring')
+ROOMS = ('launchers', 'references', 'training', 'serving', 'layers', 'input_pipelines', 'scoring')
 
 
 def code_sha256() -> str:

@@ -226,7 +226,7 @@ def files(runs: list, given: dict, points: dict | None) -> dict[str, str]:
 
 def _implementation(first: dict) -> str:
   return (f'# Daybreak\n\n{record.NOTICE}\n\nThe code is that of commit `{first["git_commit"]}` of the repository that '
-          'this package was made in: `references/resnet_imagenet`, `training`, `input_pipelines`, `scoring`.\n')
+          'this package was made in: `references/resnet_imagenet`, and what it imports.\n')
 
 
 def _readme(chosen: list, runs: list, benchmark: str, judged: dict | None) -> str:

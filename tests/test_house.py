@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from launchers import checkout
+
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ('launchers', 'references', 'training', 'serving', 'layers', 'input_pipelines', 'scoring')
 ABOVE = {'scoring': (), 'training': ('input_pipelines', 'scoring'), 'input_pipelines': ('scoring',),
@@ -77,6 +79,14 @@ def test_no_function_needs_scrolling():
     for node in ast.walk(ast.parse(path.read_text())):
       if isinstance(node, ast.FunctionDef):
         assert node.end_lineno - node.lineno < 60, f'{path}: {node.name}'
+
+
+def test_every_room_is_in_the_digest_of_the_code_in_packages_and_in_containers():
+  assert checkout.ROOMS == ROOMS
+  packages, copied, seen = ((ROOT / name).read_text().splitlines() for name in (
+      'setup.cfg', 'Containerfile', '.containerignore'))
+  for room in ROOMS:
+    assert f'    {room}*' in packages and f'COPY {room} {room}' in copied and f'!{room}' in seen, room
 
 
 def test_every_folder_has_a_readme():

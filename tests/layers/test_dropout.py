@@ -4,13 +4,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from layers import dropout as module
 from layers.dropout import dropout
 from training import mesh
 
 
 @pytest.mark.parametrize('rate', [1e-3, 0.1, 0.5, 0.9])
-@pytest.mark.parametrize('columns', [64, 63])
-def test_it_drops_that_share_and_scales_the_rest(rate, columns):
+@pytest.mark.parametrize('columns, drawn', [(64, '_halves'), (63, '_halves'), (63, '_whole')])
+def test_it_drops_that_share_and_scales_the_rest(rate, columns, drawn, monkeypatch):
+  monkeypatch.setattr(module, '_halves', getattr(module, drawn))  # what other devices compute, on this one
   x = jax.random.normal(jax.random.key(1), (100, 50, columns)) + 10
   y = np.asarray(dropout(x, rate, jax.random.key(0)))
   dropped = y == 0
@@ -48,3 +50,17 @@ def test_what_is_drawn_does_not_depend_on_how_many_devices_there_are():
   x, drop = np.ones((16, 6, 33), np.float32), jax.jit(lambda x: dropout(x, 0.1, jax.random.key(3)))
   devices = mesh.make_mesh(jax.devices()[:4])
   np.testing.assert_array_equal(drop(x), drop(jax.device_put(x, mesh.by_row(devices))))
+
+
+@pytest.mark.parametrize('platform, halves', [('cpu', True), ('cuda', False), ('tpu', False)])
+def test_words_are_halved_on_cpus_alone(platform, halves):
+  shapes = jax.ShapeDtypeStruct((4, 8), jnp.float32), jax.eval_shape(lambda: jax.random.key(0))
+  text = jax.jit(lambda x, key: dropout(x, 0.1, key)).trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
+  assert ('ui16' in text) == halves
+
+
+@pytest.mark.parametrize('x, rate, dims', [(jnp.ones(3), 1.0, ()), (jnp.ones(3), -0.1, ()), (jnp.ones(()), 0.5, ()),
+                                           (jnp.ones((3, 4)), 0.5, (-1,))])
+def test_what_makes_no_sense_is_refused(x, rate, dims):
+  with pytest.raises(AssertionError):
+    dropout(x, rate, jax.random.key(0), dims)

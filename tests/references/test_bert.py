@@ -18,6 +18,7 @@ from scoring.problem import Problem
 from tests.input_pipelines import made_squad
 from tests.references.test_digits import describe
 from tests.references.test_resnet import golden
+from tests.references.test_squad import keys_of_dropout
 from training import config as configs
 
 SIZES = Sizes(num_layers=2, width=16, num_heads=2, feed_forward=24, vocabulary=80)
@@ -89,6 +90,15 @@ def test_dropout_is_for_training_only_and_bfloat16_is_close():
                   half({'params': params}, *inputs(), train=False)):
     assert b.dtype == jnp.float32
     np.testing.assert_allclose(a, b, atol=0.03)
+
+
+def test_all_is_dropped_by_keys_of_its_own(monkeypatch):
+  _, params = made()
+  run = lambda train: Bert(SIZES).apply({'params': params}, *inputs(), train=train, rngs={'dropout': jax.random.key(0)})
+  keys = keys_of_dropout(monkeypatch, lambda: run(True))
+  assert len(keys) == 1 + 2 * 3, 'embeddings; of each layer attention, and what it and the feed-forward layer add'
+  assert len(np.unique(keys, axis=0)) == len(keys)
+  assert len(keys_of_dropout(monkeypatch, lambda: run(False))) == 0
 
 
 def test_gradient_checkpointing_changes_no_gradient():

@@ -10,8 +10,9 @@ import optax
 import pytest
 
 from input_pipelines import squad, squad_prepare
+from layers.dropout import dropout
+from references.squad import model, prior
 from references.squad import optimizer as optimizers
-from references.squad import prior
 from references.squad.configs import qanet, qanet_vectors, tiny
 from references.squad.model import NEVER, Reader, SeparableConv, best_span, context_query_attention, masked_softmax
 from references.squad.task import Config
@@ -112,6 +113,26 @@ def test_padding_changes_nothing():
   for padded, bare in zip(ours, theirs):
     np.testing.assert_allclose(padded[:, :9], bare, atol=1e-4)
     assert (padded[:, 9:] == NEVER).all()
+
+
+def keys_of_dropout(monkeypatch, run):
+  """The random keys, integers [N, 2], of every dropout of what `run` computes."""
+  drawn = []
+  def spy(x, rate, key, broadcast_dims):
+    drawn.append(jax.random.key_data(key))
+    return dropout(x, rate, key, broadcast_dims)
+  monkeypatch.setattr(model, 'dropout', spy)
+  return np.asarray(jax.jit(lambda: (run(), drawn)[1])())
+
+
+def test_all_is_dropped_by_keys_of_its_own(monkeypatch):
+  variables, _ = made()
+  run = lambda train: network().apply(variables, *inputs(), train=train, rngs={'dropout': jax.random.key(0)})
+  keys = keys_of_dropout(monkeypatch, lambda: run(True))
+  # Words and characters of both texts; 3 layers of each encoder and 6 of 3 passes, each with its stochastic depth but
+  # the first of a stack, whose rate is 0; both sides of the similarity, and what goes into the stack.
+  assert len(keys) == 4 + 2 * (3 + 2) + 3 * (6 + 5) + 2 + 1 and len(np.unique(keys, axis=0)) == len(keys)
+  assert len(keys_of_dropout(monkeypatch, lambda: run(False))) == 0
 
 
 def test_every_parameter_learns_and_dropout_is_for_training_only():
