@@ -32,6 +32,7 @@ from references.resnet_imagenet.configs import imagenette
 from references.squad import model as squad_model
 from references.squad.configs import tiny
 from scoring import clocks, statistics
+from scoring.problem import Problem
 from scoring.tape import Tape
 from training import loop, mesh
 
@@ -116,6 +117,9 @@ def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
   command.parse(argv)
+  least = getattr(PARTS[FLAGS.reference][0](), 'warmup_epochs', 0)
+  if 0 < FLAGS.num_epochs <= least:
+    raise Problem(f'--num_epochs={FLAGS.num_epochs:g}: {FLAGS.reference} takes more than {least:g}, its warm-up')
   found = {'ours': [], 'peer': []}
   with tempfile.TemporaryDirectory() as cache:
     jax.config.update('jax_compilation_cache_dir', cache)  # each seed is the same program
@@ -138,7 +142,6 @@ if __name__ == '__main__':
   flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'where launchers.prepare put its data')
   flags.DEFINE_enum('reference', 'cifar', list(PARTS), 'what is trained')
   flags.DEFINE_integer('runs', 10, 'seeds', lower_bound=2)
-  flags.DEFINE_float('num_epochs', 0, 'epochs; 0: as many as two cores train in a minute or two; resnet_imagenet takes '
-                     'more than 0.5', lower_bound=0)
+  flags.DEFINE_float('num_epochs', 0, 'epochs; 0: as many as two cores train in a minute or two', lower_bound=0)
   flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'what the network computes in')
   command.run(main, __doc__)

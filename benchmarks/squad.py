@@ -1,4 +1,4 @@
-"""Examples/s of a fine-tuning step of BERT base on made-up sequences, against transformers' in torch, on this machine.
+"""Seconds of a fine-tuning step of BERT base on made-up sequences, against transformers' in torch, on this machine.
 
   python -m benchmarks.squad [--batch_size=N] [--length=384] [--layers=12] [--dtype=bfloat16] [--steps=N]
                              [--turns=7]

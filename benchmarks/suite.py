@@ -165,7 +165,7 @@ def table(lines: list[dict]) -> str:
     mine = [line for line in lines if line['machine'] == machine]
     dates = sorted({line['date'] for line in mine if 'date' in line})
     when = f'; {" to ".join(dict.fromkeys([dates[0], dates[-1]]))}' if dates else ''
-    made += [f'{machine}{when}. A ratio above 1 means that ours is faster; spread: (maximum - minimum) / median, of '
+    made += [f'{machine}{when}. A ratio above 1 means that ours is better; spread: (maximum - minimum) / median, of '
              f'ours and of the peer. [Commands, versions and all numbers]({file(machine).relative_to(ROOT)}).\n',
              '| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|', *map(row, mine), '']
     if absent := not_run(mine):

@@ -10,6 +10,7 @@ DATA_DIR/squad/v1.1/daybreak/ holds
 """
 import functools
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,7 +57,7 @@ def told(data_dir) -> dict:
     Problem: it is not there, or damaged.
   """
   file = directory(data_dir) / TOLD
-  again = 'python -m launchers.prepare --dataset=squad'
+  again = f'python -m launchers.prepare --dataset=squad --data_dir={shlex.quote(str(data_dir))}'
   try:
     found = json.loads(file.read_text(encoding='utf-8'))
     _metadata(found)

@@ -4,7 +4,8 @@ XLA:CPU's gradient with respect to the filters takes several times as long as it
 and its convolutions gain nothing from bfloat16, while its matrix products do. So on CPUs the batch is cut into blocks
 of a few images, small enough that their patches (im2col) stay in the cache, and each block is a matrix product. In
 float32, where products cost most and rounding least, winograd.py takes fewer. benchmarks/convolution.py prints what
-both gain. Where windows move by more than a pixel, the filters' gradient alone is such products.
+both gain. Where windows move by more than a pixel, the filters' gradient alone is such products. None but XLA's has a
+forward mode (jax.jvp), and a batch size without divisors, a prime, is slow.
 """
 import functools
 
@@ -39,6 +40,8 @@ def conv3x3(x, kernel, size: tuple[int, int], pool: bool = False):
 
 
 def _forward(x, kernel, size, pool):
+  assert kernel.shape[:3] == (3, 3, x.shape[3]) and kernel.dtype == x.dtype, (x, kernel)
+  assert all(want <= have and not (pool and want % 2) for want, have in zip(size, x.shape[1:3])), (size, x.shape, pool)
   finish = pooled if pool else lambda y: (y,)
   on_cpu = winograd.convolution if x.dtype == jnp.float32 else _blocked
   y, *corner = jax.lax.platform_dependent(x, kernel, cpu=functools.partial(on_cpu, size=size, finish=finish),
@@ -105,10 +108,11 @@ def _blocked_gradients(x, kernel, *dy, start):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def strided(x, kernel, stride: int, padding: tuple):
-  """As `xlas`; on CPUs the gradient of the filters is a product of patches for each block of images.
+  """As `xlas`, padding in tuples; on CPUs the filters' gradient is a product of patches for each block of four images.
 
   A batch that is divided over two or four devices stays where it is if four divides it.
   """
+  assert all(number >= 0 for side in padding for number in side), padding
   return xlas(x, kernel, stride, padding)
 
 

@@ -5,8 +5,8 @@ filter in one product over the channels: (m + 2)^2 multiplications a tile, chann
 2.3 to 4 times fewer (S. Winograd, Arithmetic Complexity of Computations, 1980; A. Lavin and S. Gray, arXiv 1509.09308).
 The gradients are the same three bilinear steps transposed, so they save as much.
 
-What it costs is rounding: sums of transformed values lose 1 to 2 of float32's 7 digits (tests/layers/
-test_winograd.py), still far more than bfloat16 has.
+What it costs is rounding: sums of transformed values lose 1 to 2 of float32's 7 digits, and have far more left than
+bfloat16 has (tests/layers/test_winograd.py).
 """
 import functools
 import math
@@ -43,7 +43,7 @@ def tiles(h: int, w: int) -> tuple[int, int, int]:
 
 def _combined(factors, terms):
   """sum of factor * term, where a factor of 0 costs nothing."""
-  return sum(term if factor == 1 else factor * term for factor, term in zip(factors, terms) if factor)
+  return sum(term if factor == 1 else factor * term for factor, term in zip(factors, terms, strict=True) if factor)
 
 
 def _along(matrix, terms, axis: int):

@@ -9,9 +9,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from layers import products
+from layers import dense
 from references.squad.model import NEVER, Dropout
-from serving import products as inference
+from serving import products
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ BASE, LARGE = Sizes(), Sizes(24, 1024, 16, 4096)
 
 def _dense(width: int, dtype, name: str, train: bool):
   return nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name,
-                  dot_general=products.dot_general if train else inference.dot_general)
+                  dot_general=dense.dot_general if train else products.dot_general)
 
 
 def _norm(dtype, name: str):

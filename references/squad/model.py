@@ -13,11 +13,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from layers import products
+from layers import dense
 from layers.dropout import dropout
 
 NEVER = -1e9  # the logit of what may not be chosen; finite in bfloat16 as well
-Dense = functools.partial(nn.Dense, dot_general=products.dot_general)
+Dense = functools.partial(nn.Dense, dot_general=dense.dot_general)
 
 
 def positions(length: int, width: int):

@@ -41,3 +41,12 @@ def test_elsewhere_all_of_it_is_xlas(platform):
   texts = [jax.jit(jax.grad(lambda x, k: jnp.sum(f(x, k, 2, ((1, 1), (1, 1)))**2), (0, 1))).trace(*args).lower(
       lowering_platforms=(platform,)).as_text() for f in (convolution.strided, convolution.xlas)]
   assert [text.count('stablehlo.convolution') for text in texts] == [3, 3] and 'stablehlo.while' not in texts[0]
+
+
+@pytest.mark.parametrize('kernel, size, pool, dtype', [
+    ((5, 5, 3, 4), (8, 8), False, jnp.float32), ((1, 1, 3, 4), (8, 8), False, jnp.float32),
+    ((3, 3, 2, 4), (8, 8), False, jnp.float32), ((3, 3, 3, 4), (9, 8), False, jnp.float32),
+    ((3, 3, 3, 4), (7, 8), True, jnp.float32), ((3, 3, 3, 4), (8, 8), False, jnp.bfloat16)])
+def test_what_is_no_3x3_convolution_is_refused(kernel, size, pool, dtype):
+  with pytest.raises(AssertionError):
+    convolution.conv3x3(jnp.ones((4, 8, 8, 3)), jnp.ones(kernel, dtype), size, pool)
