@@ -14,6 +14,8 @@ import contextlib
 import dataclasses
 import os
 import tempfile
+from collections.abc import Callable
+from typing import NamedTuple
 from unittest import mock
 
 import flax.linen as nn
@@ -82,14 +84,23 @@ class Dropout(squad_model.Dropout):
     return nn.Dropout(self.rate, broadcast_dims=self.broadcast_dims, deterministic=not train)(x)
 
 
-# reference -> (config, how long two cores train it by default, (where, what stands in for its parts), their name)
+class Parts(NamedTuple):
+  """A config, how long it trains by default, the patches that put a peer's parts in, and what those are called."""
+  config: Callable
+  num_epochs: float
+  patches: tuple
+  name: str
+
+
 PARTS = {
-    'cifar': (cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=conv3x3, max_pool=max_pool, gelu=gelu),
-                                  mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
-    'resnet_imagenet': (resnet_config, 4.0, (mock.patch.object(resnet_model, 'convolve', convolve),),
-                        "XLA's convolutions"),
-    'squad': (squad_config, 0.06, (mock.patch.multiple(squad_model, Dense=nn.Dense, Dropout=Dropout),),
-              "XLA's products and flax's dropout"),
+    'cifar': Parts(
+        cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=conv3x3, max_pool=max_pool, gelu=gelu),
+                            mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
+    'resnet_imagenet': Parts(
+        resnet_config, 4.0, (mock.patch.object(resnet_model, 'convolve', convolve),), "XLA's convolutions"),
+    'squad': Parts(
+        squad_config, 0.06, (mock.patch.multiple(squad_model, Dense=nn.Dense, Dropout=Dropout),),
+        "XLA's products and flax's dropout"),
 }
 
 
@@ -97,16 +108,13 @@ PARTS = {
 def as_defined(reference: str):
   """The network of parts that are none of ours, as long as this is open."""
   with contextlib.ExitStack() as stack:
-    for patch in PARTS[reference][2]:
+    for patch in PARTS[reference].patches:
       stack.enter_context(patch)
     yield
 
 
-def error_rate(seed: int) -> float:
-  """Per cent by which accuracy, or F1, falls short of 1 after training with that seed."""
-  make, epochs = PARTS[FLAGS.reference][:2]
-  config = dataclasses.replace(make(), seed=seed, num_epochs=FLAGS.num_epochs or epochs, compute_dtype=FLAGS.dtype,
-                               stop='end')
+def error_rate(config) -> float:
+  """Per cent by which accuracy, or F1, falls short of 1 after training."""
   task, tape = config.make_task(os.path.expanduser(FLAGS.data_dir)), Tape()
   tape.event('process', target=dataclasses.asdict(task.target), division='closed', resumed=None)
   loop.run(task, task.config, mesh.make_mesh(jax.devices()[:1]), tape)
@@ -117,20 +125,23 @@ def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
   command.parse(argv)
-  least = getattr(PARTS[FLAGS.reference][0](), 'warmup_epochs', 0)
-  if 0 < FLAGS.num_epochs <= least:
+  parts = PARTS[FLAGS.reference]
+  source, num_epochs = parts.config(), FLAGS.num_epochs or parts.num_epochs
+  least = getattr(source, 'warmup_epochs', 0)
+  if num_epochs <= least:
     raise Problem(f'--num_epochs={FLAGS.num_epochs:g}: {FLAGS.reference} takes more than {least:g}, its warm-up')
+  config = dataclasses.replace(source, num_epochs=num_epochs, compute_dtype=FLAGS.dtype, stop='end')
   found = {'ours': [], 'peer': []}
   with tempfile.TemporaryDirectory() as cache:
     jax.config.update('jax_compilation_cache_dir', cache)  # each seed is the same program
     for seed in range(FLAGS.runs):
-      for side, parts in (('ours', contextlib.nullcontext()), ('peer', as_defined(FLAGS.reference))):
-        with parts:
-          found[side].append(round(error_rate(seed), 2))
+      for side, network in (('ours', contextlib.nullcontext()), ('peer', as_defined(FLAGS.reference))):
+        with network:
+          found[side].append(round(error_rate(dataclasses.replace(config, seed=seed)), 2))
       progress.say(f'seed {seed}: {found["ours"][-1]:.2f} % against {found["peer"][-1]:.2f} % wrong')
   apart = statistics.describe([a - b for a, b in zip(*found.values())])
-  report('numerics', **found, peer_name=PARTS[FLAGS.reference][3], unit='% wrong', reference=FLAGS.reference,
-         dtype=FLAGS.dtype, num_epochs=FLAGS.num_epochs or PARTS[FLAGS.reference][1],
+  report('numerics', **found, peer_name=parts.name, unit='% wrong', reference=FLAGS.reference,
+         dtype=FLAGS.dtype, num_epochs=num_epochs,
          difference={key: apart[key] for key in ('mean', 'interval', 'sd', 'min', 'max')},
          sides={side: {key: told[key] for key in ('mean', 'sd', 'interval')}
                 for side, told in ((side, statistics.describe(values)) for side, values in found.items())},

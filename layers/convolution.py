@@ -8,6 +8,7 @@ both gain. Where windows move by more than a pixel, the filters' gradient alone 
 forward mode (jax.jvp), and a batch size without divisors, a prime, is slow.
 """
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,13 @@ def xlas(x, kernel, stride: int, padding):
   """
   return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding,
                                       dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+def taps(x, size: tuple[int, int], stride: int):
+  """((row, column), what each window has there: [B, H', W', C]) of windows over padded x: [B, H, W, C]."""
+  rows, columns = ((have - window) // stride * stride + 1 for have, window in zip(x.shape[1:], size))
+  for i, j in itertools.product(*map(range, size)):
+    yield (i, j), x[:, i:i + rows:stride, j:j + columns:stride]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -119,12 +127,11 @@ def strided(x, kernel, stride: int, padding: tuple):
 def _strided_backward(stride, padding, saved, dy):
   x, kernel = saved
   convolution = functools.partial(xlas, stride=stride, padding=padding)
-  (h, w), (height, width, channels, filters) = dy.shape[1:3], kernel.shape
+  height, width, channels, filters = kernel.shape
 
   def block(x, dy):
     x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-    patches = jnp.concatenate([x[:, i:i + (h - 1) * stride + 1:stride, j:j + (w - 1) * stride + 1:stride]
-                               for i in range(height) for j in range(width)], -1)
+    patches = jnp.concatenate([tap for _, tap in taps(x, (height, width), stride)], -1)
     return [], jax.lax.dot_general(patches.reshape(-1, height * width * channels), dy.reshape(-1, filters),
                                    (((0,), (0,)), ((), ())), preferred_element_type=jnp.float32)
 

@@ -6,12 +6,11 @@ convolutions are sums of products. benchmarks/NOTES.md has what that gains. Not 
 products of float32.
 """
 import functools
-import itertools
 
 import jax
 import jax.numpy as jnp
 
-from layers.convolution import xlas
+from layers.convolution import taps, xlas
 
 FEW_CHANNELS = 32  # with fewer, the product of a tap is too thin to be worth it
 
@@ -41,17 +40,10 @@ def convolution(x, kernel, stride: int, padding):
 
 def _products(x, kernel, stride, padding):
   height, width, channels, filters = kernel.shape
-  taps = list(_taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (height, width), stride))
+  found = list(taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (height, width), stride))
   y = sum(jax.lax.dot(tap.reshape(-1, channels), kernel[i, j], preferred_element_type=jnp.float32)
-          for (i, j), tap in taps)
-  return y.astype(x.dtype).reshape(*taps[0][1].shape[:3], filters)
-
-
-def _taps(x, size: tuple[int, int], stride: int):
-  """((row, column), what each window has there: [B, H', W', C]) of windows over padded x: [B, H, W, C]."""
-  rows, columns = ((have - window) // stride * stride + 1 for have, window in zip(x.shape[1:], size))
-  for i, j in itertools.product(*map(range, size)):
-    yield (i, j), x[:, i:i + rows:stride, j:j + columns:stride]
+          for (i, j), tap in found)
+  return y.astype(x.dtype).reshape(*found[0][1].shape[:3], filters)
 
 
 def max_pool(x, size: int, stride: int, padding: int):
@@ -62,5 +54,5 @@ def max_pool(x, size: int, stride: int, padding: int):
 
   def slices(x):
     x = jnp.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)), constant_values=-jnp.inf)
-    return functools.reduce(jnp.maximum, (tap for _, tap in _taps(x, (size, size), stride)))
+    return functools.reduce(jnp.maximum, (tap for _, tap in taps(x, (size, size), stride)))
   return jax.lax.platform_dependent(x, cpu=slices, default=windows)

@@ -36,7 +36,7 @@ def test_the_sides_of_cifar_agree_and_share_no_kernel():
 
 def batch(reference):
   """(config, of a smaller network; a batch of four)."""
-  config, random = numerics.PARTS[reference][0](), np.random.default_rng(0)
+  config, random = numerics.PARTS[reference].config(), np.random.default_rng(0)
   whole = lambda *shape: random.integers(2, 50, shape, dtype=np.int32)
   if reference == 'resnet_imagenet':
     return dataclasses.replace(config, width=4, batch_size=4), {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from layers import convolution
-from training import mesh
+from tests.layers import divided
 
 
 @pytest.mark.parametrize('window, stride, pad', [(3, 2, 1), (7, 2, 3), (2, 2, 0), (5, 3, 1)])
@@ -26,13 +26,8 @@ def test_strided_ones_have_xlas_values_and_gradients(window, stride, pad, batch,
 
 @pytest.mark.parametrize('devices', [2, 4])
 def test_a_batch_divided_over_devices_stays_there(devices):
-  over = mesh.make_mesh(jax.devices()[:devices])
-  x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding) for shape, sharding in (
-      ((16, 14, 14, 3), mesh.by_row(over)), ((3, 3, 3, 5), mesh.replicated(over))))
   strided = functools.partial(convolution.strided, stride=2, padding=((1, 1), (1, 1)))
-  text = jax.jit(jax.grad(lambda *args: jnp.sum(strided(*args)**2), (0, 1))).lower(x, kernel).compile().as_text()
-  assert ' while(' in text and 'all-reduce(' in text
-  assert not any(kind in text for kind in ('all-gather', 'all-to-all', 'collective-permute'))
+  divided.assert_it_stays_there(strided, devices, (16, 14, 14, 3), (3, 3, 3, 5))
 
 
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])

@@ -22,10 +22,10 @@ from references.resnet_imagenet.configs import (
 )
 from references.resnet_imagenet.model import BatchNorm, ResNet, convolve
 from scoring.problem import Problem
+from tests.layers import divided
 from tests.references import resnet_weights
 from tests.references.test_digits import GOLDEN, describe
 from training import config as configs
-from training import mesh
 
 GOLDEN_NUMERICS = GOLDEN / 'resnet50_torchvision.npz'
 NAMES = [p.stem for p in sorted(Path('references/resnet_imagenet/configs').glob('*.py')) if p.stem != '__init__']
@@ -115,13 +115,8 @@ def test_large_3x3_convolutions_are_winograds_on_cpus_with_xlas_values_and_gradi
 
 @pytest.mark.parametrize('devices', [2, 4])
 def test_a_batch_divided_over_devices_stays_there_in_winograds_convolution(devices):
-  over = mesh.make_mesh(jax.devices()[:devices])
-  x, kernel = (jax.ShapeDtypeStruct(shape, jnp.float32, sharding=sharding) for shape, sharding in (
-      ((16, 28, 28, 3), mesh.by_row(over)), ((3, 3, 3, 5), mesh.replicated(over))))
-  text = jax.jit(jax.grad(lambda *args: jnp.sum(convolve(*args, 1, [(1, 1)] * 2, True)**2), (0, 1))).lower(
-      x, kernel).compile().as_text()
-  assert ' while(' in text and 'all-reduce(' in text
-  assert not any(kind in text for kind in ('all-gather', 'all-to-all', 'collective-permute'))
+  divided.assert_it_stays_there(lambda *args: convolve(*args, 1, [(1, 1)] * 2, True), devices, (16, 28, 28, 3),
+                                (3, 3, 3, 5))
 
 
 @pytest.mark.parametrize('group', [0, 4, 12])
