@@ -10,7 +10,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from layers.convolution import taps, xlas
+from layers.convolution import xlas
+from layers.patches import taps
 
 FEW_CHANNELS = 32  # with fewer, the product of a tap is too thin to be worth it
 

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from layers import convolution
+from layers import convolution, dense
 from layers.blocks import LEAST_IMAGES
 from references.resnet_imagenet.pooling import max_pool
 from serving import products
@@ -81,28 +81,28 @@ def normalized_by_group(x, scale, bias, group_size: int, epsilon: float, dtype):
 
 
 conv3x3 = jax.jit(convolution.conv3x3, static_argnums=2)
-strided = jax.jit(convolution.strided, static_argnums=(2, 3))
+by_patches = jax.jit(convolution.by_patches, static_argnums=(2, 3))
 
 
 def convolve(x, kernel, stride: int, padding, train: bool):
   """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K]; without gradients, as serving/products.py has it.
 
-  On CPUs in training, 1 x 1 ones are products, and in float32 large 3 x 3 ones Winograd's, and of strided ones the
-  filters' gradient is products: XLA's take a step of ResNet-50 more than twice as long (benchmarks/NOTES.md).
+  On CPUs in training, 1 x 1 ones are products, in bfloat16 all are; in float32 large 3 x 3 ones are Winograd's, and of
+  strided ones the filters' gradient is products: XLA's take a step of ResNet-50 more than twice as long
+  (benchmarks/NOTES.md).
   """
   if not train:
     return products.convolution(x, kernel, stride, padding)
-  blocks = x.dtype == jnp.float32 and len(x) % LEAST_IMAGES == 0
-  if (blocks and min(x.shape[1:3]) >= WINOGRAD_SIZE
+  blocks, single = len(x) % LEAST_IMAGES == 0, x.dtype == jnp.float32
+  if (blocks and single and min(x.shape[1:3]) >= WINOGRAD_SIZE
       and (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2)):
     return conv3x3(x, kernel, x.shape[1:3])
-  if blocks and stride > 1 and kernel.shape[:2] != (1, 1):
-    return strided(x, kernel, stride, tuple(padding))
+  if blocks and (stride > 1 or not single) and kernel.shape[:2] != (1, 1):
+    return by_patches(x, kernel, stride, tuple(padding))
   plain = functools.partial(convolution.xlas, stride=stride, padding=padding)
 
   def product(x, kernel):
-    x = x[:, ::stride, ::stride]
-    return jax.lax.dot(x.reshape(-1, x.shape[-1]), kernel[0, 0]).reshape(*x.shape[:3], -1)
+    return dense.product(x[:, ::stride, ::stride], kernel[0, 0])
   if kernel.shape[:2] != (1, 1):
     return plain(x, kernel)
   return jax.lax.platform_dependent(x, kernel, cpu=product, default=plain)

@@ -9,8 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from layers import dense
-from references.squad.model import NEVER, Dropout
+from layers import attention
+from references.squad.model import NEVER, Dense, Dropout
 from serving import products
 
 
@@ -31,8 +31,8 @@ BASE, LARGE = Sizes(), Sizes(24, 1024, 16, 4096)
 
 
 def _dense(width: int, dtype, name: str, train: bool):
-  return nn.Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name,
-                  dot_general=dense.dot_general if train else products.dot_general)
+  return Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name,
+               **({} if train else {'dot_general': products.dot_general}))
 
 
 def _norm(dtype, name: str):
@@ -61,10 +61,10 @@ class Layer(nn.Module):
     mask = valid[:, None, None, :]
     if not (train and self.dropout):
       return jax.nn.dot_product_attention(query, key, value, mask=mask)
-    logits = jnp.einsum('bqhc,bkhc->bhqk', query, key).astype(jnp.float32) * query.shape[-1]**-0.5
+    logits = attention.logits(query, key) * query.shape[-1]**-0.5
     weights = jax.nn.softmax(jnp.where(mask, logits, NEVER)).astype(self.dtype)
     weights = Dropout(self.dropout)(weights, train)
-    return jnp.einsum('bhqk,bkhc->bqhc', weights, value)
+    return attention.mixed(weights, value)
 
 
 class Bert(nn.Module):

@@ -5,8 +5,8 @@ attention, one stack of blocks passed several times, a start and an end pointer.
 two helps of DrQA's (Chen et al., arXiv 1704.00051): which words of the context occur in the question, and for each of
 them the question's words, weighted by how alike their embeddings are.
 """
-import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -17,7 +17,6 @@ from layers import dense
 from layers.dropout import dropout
 
 NEVER = -1e9  # the logit of what may not be chosen; finite in bfloat16 as well
-Dense = functools.partial(nn.Dense, dot_general=dense.dot_general)
 
 
 def positions(length: int, width: int):
@@ -40,6 +39,21 @@ class Dropout(nn.Module):
 
   def __call__(self, x, train: bool):
     return dropout(x, self.rate, self.make_rng('dropout'), self.broadcast_dims) if train and self.rate else x
+
+
+class Dense(nn.Module):
+  """A dense layer with the parameters of flax's, of the products and sums of layers/dense.py."""
+  features: int
+  use_bias: bool = True
+  dtype: Any = jnp.float32
+  kernel_init: Callable = nn.initializers.lecun_normal()
+  dot_general: Callable = dense.dot_general
+
+  @nn.compact
+  def __call__(self, x):
+    kernel = self.param('kernel', self.kernel_init, (x.shape[-1], self.features))
+    y = self.dot_general(x.astype(self.dtype), kernel.astype(self.dtype), (((x.ndim - 1,), (0,)), ((), ())))
+    return dense.plus(y, self.param('bias', nn.initializers.zeros, (self.features,))) if self.use_bias else y
 
 
 class SeparableConv(nn.Module):

@@ -18,7 +18,7 @@ def test_strided_ones_have_xlas_values_and_gradients(window, stride, pad, batch,
       (batch, *size, 3), (window, window, 3, 6)))
   y, pull_back = jax.vjp(lambda *args: convolution.xlas(*args, stride, padding), x, kernel)
   dy = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
-  have, ours_back = jax.vjp(lambda *args: convolution.strided(*args, stride, padding), x, kernel)
+  have, ours_back = jax.vjp(lambda *args: convolution.by_patches(*args, stride, padding), x, kernel)
   np.testing.assert_array_equal(have, y)
   for ours, xlas in zip(ours_back(dy), pull_back(dy), strict=True):
     np.testing.assert_allclose(ours, xlas, rtol=1e-5, atol=1e-5 * float(jnp.abs(xlas).max()))
@@ -26,15 +26,15 @@ def test_strided_ones_have_xlas_values_and_gradients(window, stride, pad, batch,
 
 @pytest.mark.parametrize('devices', [2, 4])
 def test_a_batch_divided_over_devices_stays_there(devices):
-  strided = functools.partial(convolution.strided, stride=2, padding=((1, 1), (1, 1)))
-  divided.assert_it_stays_there(strided, devices, (16, 14, 14, 3), (3, 3, 3, 5))
+  by_patches = functools.partial(convolution.by_patches, stride=2, padding=((1, 1), (1, 1)))
+  divided.assert_it_stays_there(by_patches, devices, (16, 14, 14, 3), (3, 3, 3, 5))
 
 
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
 def test_elsewhere_all_of_it_is_xlas(platform):
   args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((8, 14, 14, 3), (3, 3, 3, 5))]
   texts = [jax.jit(jax.grad(lambda x, k: jnp.sum(f(x, k, 2, ((1, 1), (1, 1)))**2), (0, 1))).trace(*args).lower(
-      lowering_platforms=(platform,)).as_text() for f in (convolution.strided, convolution.xlas)]
+      lowering_platforms=(platform,)).as_text() for f in (convolution.by_patches, convolution.xlas)]
   assert [text.count('stablehlo.convolution') for text in texts] == [3, 3] and 'stablehlo.while' not in texts[0]
 
 

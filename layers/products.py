@@ -1,0 +1,37 @@
+"""Products of matrices on CPUs as XLA's library takes them, and bfloat16 as bits where it is only moved.
+
+XLA:CPU gives a product of bfloat16 to its library, YNNPACK, which uses a CPU's matrix unit (AMX), only where the sums
+stay float32 and the first matrix lies as it is read; all others it computes in float32. And it moves bfloat16 by way of
+float32, which within a loop takes several times as long as moving the same bits as integers (benchmarks/NOTES.md).
+
+A float32 product of bfloat16 must be rounded before it is turned: XLA makes a product of turned matrices of it, which
+its library does not take and its own code cannot compute (jaxlib 0.10.2: "Unsupported element type for DotThunk").
+"""
+import jax
+import jax.numpy as jnp
+
+kept = jax.lax.optimization_barrier  # computed once and laid out for a product, instead of fused into it
+
+
+def bits(x):
+  """The uint16 that an array of bfloat16 consists of; others as they are."""
+  return jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x
+
+
+def floats(x):
+  """The inverse of `bits`."""
+  return jax.lax.bitcast_convert_type(x, jnp.bfloat16) if x.dtype == jnp.uint16 else x
+
+
+def wide(x, y, axes: tuple[int, int] = (1, 0)):
+  """x: [N, C], y: [C, K], of one dtype -> float32 [N, K]; `axes`: those that are summed over."""
+  return jax.lax.dot_general(x, y, (((axes[0],), (axes[1],)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def over_rows(x, y):
+  """x: [..., C], y: [..., K], of one dtype -> float32 [C, K]; x should be the narrower one, since it may be turned."""
+  rows = lambda x: x.reshape(-1, x.shape[-1])
+  if x.dtype != jnp.bfloat16:
+    return wide(rows(x), rows(y), (0, 0))
+  turned = kept(jnp.moveaxis(bits(x), -1, 0))  # as it is, since of a matrix alone XLA would undo it
+  return wide(floats(turned).reshape(x.shape[-1], -1), rows(y))
