@@ -1,6 +1,6 @@
 """Images/s of a training step of airbench94_muon on made-up images, ours against its author's in torch, compiled.
 
-  python -m benchmarks.cifar_step --peer_dir=DIR [--batch_size=2000] [--image_size=32] [--dtype=bfloat16] [--steps=N]
+  python -m benchmarks.cifar_step --peer_dir=DIR [--batch_size=2000] [--image_size=32] [--dtype=D] [--steps=N]
                                   [--turns=5]
 
 Both compute forward and backward pass and both optimizers on batches that lie on the device, on the accelerator if
@@ -17,17 +17,16 @@ from absl import flags
 
 from benchmarks import airbench_peer, turns
 from benchmarks.report import report
-from launchers import command, memory
+from launchers import command
 from references.cifar.cifar10 import Shape
 from references.cifar.configs import airbench94_muon
 from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer('batch_size', 2000, 'images a step', lower_bound=1)
+turns.define_flags('images', (2000, 2000), 50, repetitions=5)
+flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
 flags.DEFINE_integer('image_size', 32, 'rows and columns', lower_bound=1)
 PEERS_LEAST = 28  # rows: three poolings leave 3 x 3 of them, which the author's network pools once more
-flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 2 on a CPU, 50 on an accelerator', lower_bound=0)
-flags.DEFINE_integer('turns', 5, 'turns of each', lower_bound=1)
 
 
 def ours(images, labels):
@@ -72,12 +71,11 @@ def main(argv: list[str], doc: str) -> int:
                   '--peer_dir out for ours alone')
   if FLAGS.peer_dir:
     airbench_peer.check(FLAGS.peer_dir)
-  memory.keep_freed()
+  turns.begin()
   rng, size = np.random.default_rng(0), FLAGS.batch_size
   images, labels = rng.integers(0, 255, (size, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, size).astype(np.int32)
-  steps = FLAGS.steps or (2 if jax.default_backend() == 'cpu' else 50)
   sides = [make(images, labels) for make in ([ours, theirs] if FLAGS.peer_dir else [ours])]
-  seconds = turns.seconds_a_step(sides, steps, FLAGS.turns, warm_up=2)
+  seconds = turns.seconds_a_step(sides, FLAGS.steps, FLAGS.turns)
   report('cifar_step', ours=seconds[0], peer=seconds[1] if FLAGS.peer_dir else None,
          peer_name=f'{airbench_peer.FILE}, torch.compile' if FLAGS.peer_dir else None, unit='s/step',
          images_per_second=[round(size / float(np.median(s)), 1) for s in seconds], batch_size=size,
@@ -88,5 +86,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  airbench_peer.define_flags()
   command.run(main, __doc__)

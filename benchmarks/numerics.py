@@ -69,6 +69,10 @@ def conv3x3(x, kernel, size, pool=False):
   return max_pool(y) if pool else y
 
 
+def of_constants(x, kernel):
+  return convolution.xlas(x, kernel, 1, 'VALID')
+
+
 def gelu(x):
   return jax.nn.gelu(x, approximate=False)
 
@@ -94,7 +98,8 @@ class Parts(NamedTuple):
 
 PARTS = {
     'cifar': Parts(
-        cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=conv3x3, max_pool=max_pool, gelu=gelu),
+        cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=conv3x3, of_constants=of_constants,
+                                                max_pool=max_pool, gelu=gelu),
                             mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
     'resnet_imagenet': Parts(
         resnet_config, 4.0, (mock.patch.object(resnet_model, 'convolve', convolve),), "XLA's convolutions"),

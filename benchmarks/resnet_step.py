@@ -1,6 +1,6 @@
 """Images/s of a ResNet-50 training step on made-up images, against torchvision's in torch, compiled, on this machine.
 
-  python -m benchmarks.resnet_step [--dtype=bfloat16] [--batch_size=N] [--image_size=224] [--steps=N] [--turns=7]
+  python -m benchmarks.resnet_step [--dtype=D] [--batch_size=N] [--image_size=224] [--steps=N] [--turns=7]
 
 Both train with momentum and float32 parameters whatever the network computes in, label smoothing 0.1, normalisation
 over the whole batch, channels last, on the accelerator if there is one (torch needs to see it too), else on the CPU.
@@ -20,11 +20,8 @@ from references.resnet_imagenet.configs import mlperf_1632
 from tests.references import vision_ops
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer('batch_size', 0, 'images a step; 0: 256 on an accelerator, 16 on a CPU', lower_bound=0)
+turns.define_flags('images', (16, 256), 20)
 flags.DEFINE_integer('image_size', 224, 'rows and columns', lower_bound=1)
-flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 'of the computation')
-flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 20 on an accelerator, 2 on a CPU', lower_bound=0)
-flags.DEFINE_integer('turns', 7, 'turns of each', lower_bound=1)
 
 
 def ours(images, labels):
@@ -67,12 +64,12 @@ def main(argv: list[str], doc: str) -> int:
     return command.print_help(doc)
   command.parse(argv)
   extras.need('peers', 'torch', 'torchvision')
-  on_cpu = jax.default_backend() == 'cpu'
-  size, steps = FLAGS.batch_size or (16 if on_cpu else 256), FLAGS.steps or (2 if on_cpu else 20)
+  turns.begin()
+  size = FLAGS.batch_size
   rng = np.random.default_rng(0)
   images = rng.integers(0, 255, (size, FLAGS.image_size, FLAGS.image_size, 3), dtype=np.uint8)
   labels = rng.integers(0, 1000, size).astype(np.int32)
-  seconds = turns.seconds_a_step([make(images, labels) for make in (ours, theirs)], steps, FLAGS.turns, warm_up=2)
+  seconds = turns.seconds_a_step([make(images, labels) for make in (ours, theirs)], FLAGS.steps, FLAGS.turns)
   report('resnet_step', ours=seconds[0], peer=seconds[1], peer_name='torchvision resnet50, torch.compile',
          unit='s/step', images_per_second=[round(size / float(np.median(s)), 1) for s in seconds], batch_size=size,
          dtype=FLAGS.dtype, image_size=FLAGS.image_size, device=jax.devices()[0].device_kind, jax=jax.__version__)

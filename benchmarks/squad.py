@@ -1,6 +1,6 @@
 """Seconds of a fine-tuning step of BERT base on made-up sequences, against transformers' in torch, on this machine.
 
-  python -m benchmarks.squad [--batch_size=N] [--length=384] [--layers=12] [--dtype=bfloat16] [--steps=N]
+  python -m benchmarks.squad [--batch_size=N] [--length=384] [--layers=12] [--dtype=D] [--steps=N]
                              [--turns=7]
 
 Both run the forward and backward pass and AdamW, dropout on, float32 parameters, on the same padded sequences, on the
@@ -17,17 +17,14 @@ from absl import flags
 
 from benchmarks import extras, turns
 from benchmarks.report import report
-from launchers import command, memory
+from launchers import command
 from references.squad.configs import bert_base
 from tests.references import vision_ops
 
 FLAGS = flags.FLAGS
-flags.DEFINE_integer('batch_size', 0, 'sequences a step; 0: 32 on an accelerator, 4 on a CPU', lower_bound=0)
+turns.define_flags('sequences', (4, 32), 20)
 flags.DEFINE_integer('length', 384, 'word pieces a sequence is padded to', lower_bound=64)
 flags.DEFINE_integer('layers', 12, 'layers', lower_bound=1)
-flags.DEFINE_enum('dtype', 'bfloat16', ['float32', 'bfloat16'], 'of the computation')
-flags.DEFINE_integer('steps', 0, 'steps a turn; 0: 20 on an accelerator, 2 on a CPU', lower_bound=0)
-flags.DEFINE_integer('turns', 7, 'turns of each', lower_bound=1)
 
 
 def ours(batch):
@@ -72,9 +69,8 @@ def main(argv: list[str], doc: str) -> int:
     return command.print_help(doc)
   command.parse(argv)
   extras.need('peers', 'torch', 'transformers')
-  memory.keep_freed()
-  on_cpu, length = jax.default_backend() == 'cpu', FLAGS.length
-  size, steps = FLAGS.batch_size or (4 if on_cpu else 32), FLAGS.steps or (2 if on_cpu else 20)
+  turns.begin()
+  size, length = FLAGS.batch_size, FLAGS.length
   rng = np.random.default_rng(0)
   real = rng.integers(length // 2, length + 1, size)
   batch = {'tokens': rng.integers(1000, 30_000, (size, length), dtype=np.int32),
@@ -82,7 +78,7 @@ def main(argv: list[str], doc: str) -> int:
            'valid': np.arange(length)[None] < real[:, None],
            'start': rng.integers(20, length // 2, size).astype(np.int32)}
   batch['end'] = batch['start'] + 2
-  seconds = turns.seconds_a_step([make(batch) for make in (ours, theirs)], steps, FLAGS.turns, warm_up=2)
+  seconds = turns.seconds_a_step([make(batch) for make in (ours, theirs)], FLAGS.steps, FLAGS.turns)
   report('squad', ours=seconds[0], peer=seconds[1], peer_name='transformers BertForQuestionAnswering in torch',
          unit='s/step', examples_per_second=[round(size / float(np.median(s)), 2) for s in seconds], batch_size=size,
          length=length, layers=FLAGS.layers, dtype=jnp.dtype(FLAGS.dtype).name, device=jax.devices()[0].device_kind,

@@ -5,11 +5,38 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from absl import flags
 
-from benchmarks import progress
+from benchmarks import progress, report
+from launchers import memory
 from training.step import init_state, make_train_step
 
+FLAGS = flags.FLAGS
 Turn = Callable[[int], None]  # runs so many steps and waits for the last
+_defaults = {}  # name of a flag -> its value on a CPU and on an accelerator
+WARM_UP = 4  # steps; the first one compiles, and until the fourth the heap grows on CPUs (launchers/memory.py)
+
+
+def define_flags(items: str, batch_sizes: tuple[int, int], steps: int, repetitions: int = 7):
+  """Those of a script that compares steps; the sizes are for a CPU and for an accelerator, `steps` for the latter."""
+  told = 'default: {} on a CPU, {} on an accelerator'.format
+  flags.DEFINE_integer('batch_size', None, f'{items} a step; {told(*batch_sizes)}', lower_bound=1)
+  flags.DEFINE_integer('steps', None, f'steps a turn; {told(2, steps)}', lower_bound=1)
+  flags.DEFINE_integer('turns', repetitions, 'turns of each', lower_bound=1)
+  flags.DEFINE_enum('dtype', None, ['float32', 'bfloat16'], 'of the computation; default: float32 on a CPU without '
+                    'instructions for bfloat16, else bfloat16')
+  _defaults.update(batch_size=batch_sizes, steps=(2, steps))
+
+
+def begin():
+  """To be called before jax computes: keeps memory as launchers.train does, and sets the flags that were not given."""
+  memory.keep_freed()
+  on_cpu = jax.default_backend() == 'cpu'
+  imitated = on_cpu and not report.bfloat16_instructions()
+  for name, value in {'dtype': 'float32' if imitated else 'bfloat16',
+                      **{name: both[not on_cpu] for name, both in _defaults.items()}}.items():
+    if FLAGS[name].value is None:
+      FLAGS[name].value = value
 
 
 def ours(task, batch, shape) -> Turn:
@@ -26,11 +53,11 @@ def ours(task, batch, shape) -> Turn:
   return turn
 
 
-def seconds_a_step(turns: list[Turn], steps: int, repetitions: int, *, warm_up: int) -> list[list[float]]:
-  """Of each, one value a repetition, after `warm_up` steps that compile."""
+def seconds_a_step(turns: list[Turn], steps: int, repetitions: int) -> list[list[float]]:
+  """Of each, one value a repetition, after WARM_UP steps."""
   seconds = [[] for _ in turns]
   for number in progress.told(len(turns), 'compiling'):
-    turns[number](warm_up)
+    turns[number](WARM_UP)
   for _ in progress.told(repetitions, 'turn'):
     for turn, kept in zip(turns, seconds):
       start = time.perf_counter()

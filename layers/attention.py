@@ -30,7 +30,7 @@ def _product(x, y, axes):
 
 
 def _heads_back(y, like, order=(0, 2, 1, 3)):
-  """float32 [B * H, L, C], or in that order [B * H, C, L] -> [B, L, H, C], rounded to the dtype of `like`: that array."""
+  """float32 [B * H, L, C] -> [B, L, H, C], as `like` is; `order` is another one for [B * H, C, L]."""
   y = products.bits(y.astype(like.dtype)).reshape(like.shape[0], like.shape[2], *y.shape[1:])
   return products.floats(y.transpose(order))
 

@@ -11,9 +11,9 @@ def _split(x, most: int):
   """[B, ...] -> [rows, blocks, ...]: block i holds rows i, i + blocks, ...
 
   So a batch sharded over devices stays where it is if their number divides `rows`. `rows` is the largest divisor of B
-  up to `most`: a batch size without one, say a prime, is right but slow.
+  up to `most` that four divides, or the largest: a batch size without one, say a prime, is right but slow.
   """
-  rows = next(n for n in range(min(most, len(x)), 0, -1) if len(x) % n == 0)
+  rows = max((n for n in range(1, min(most, len(x)) + 1) if len(x) % n == 0), key=lambda n: (n % LEAST_IMAGES == 0, n))
   return x.reshape(rows, -1, *x.shape[1:])
 
 

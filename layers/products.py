@@ -10,7 +10,7 @@ its library does not take and its own code cannot compute (jaxlib 0.10.2: "Unsup
 import jax
 import jax.numpy as jnp
 
-kept = jax.lax.optimization_barrier  # computed once and laid out for a product, instead of fused into it
+kept = jax.lax.optimization_barrier  # computed once and laid out, instead of fused into each use
 
 
 def bits(x):

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from layers.blocks import LEAST_IMAGES, over_blocks
+from layers.products import kept
 
 TILES = (2, 3, 4)  # m; with larger ones the rounding grows faster than the products shrink
 POINTS = (0, 1, -1, 2, -2)  # at which polynomials are evaluated, and at infinity
 BLOCK_TILES = 128  # tiles of a block, about
-_kept = jax.lax.optimization_barrier  # computed once and laid out, instead of fused into each use
 
 
 @functools.cache
@@ -48,7 +48,7 @@ def _combined(factors, terms):
 
 def _along(matrix, terms, axis: int):
   """Each row of the matrix applied to the list of terms, stacked along a new axis."""
-  return _kept(jnp.stack([_combined(row, terms) for row in matrix.tolist()], axis))
+  return kept(jnp.stack([_combined(row, terms) for row in matrix.tolist()], axis))
 
 
 def _inputs(x, m: int, down: int, across: int):
@@ -82,7 +82,7 @@ def _overlapped(x, m: int, axis: int, size: int):
   x = jnp.concatenate([rows(cut(x[:m], 0, 1)), rows(jnp.concatenate([shared, cut(x[2:m], 1, None)])),
                        rows(cut(x[m:], last, None))], axis - 1)
   more = [(0, max(0, size + 1 - x.shape[a])) if a == axis - 1 else (0, 0) for a in range(x.ndim)]
-  return _kept(jax.lax.slice_in_dim(jnp.pad(x, more), 1, size + 1, axis=axis - 1))
+  return kept(jax.lax.slice_in_dim(jnp.pad(x, more), 1, size + 1, axis=axis - 1))
 
 
 def _outputs(y, m: int, down: int, across: int, size: tuple[int, int]):
@@ -116,7 +116,7 @@ def _filters(kernel, m: int):
 
 def _product(x, y, contracting):
   """[n * n] products of matrices, summed over the named axis of each."""
-  return _kept(jax.lax.dot_general(x, y, (contracting, ((0,), (0,)))))
+  return kept(jax.lax.dot_general(x, y, (contracting, ((0,), (0,)))))
 
 
 def _block_rows(down: int, across: int) -> int:

@@ -46,9 +46,9 @@ def batch(reference):
       'question_chars': whole(4, 6, 16), 'start': np.arange(4, dtype=np.int32), 'end': np.arange(4, dtype=np.int32)}
 
 
-# How many functions with a gradient of their own: the stem, three strided and Winograd's, each once, and the pooling;
-# every dense layer.
-@pytest.mark.parametrize('reference, ours, theirs', [('resnet_imagenet', 6, 1), ('squad', 36, 0)])
+# How many functions with a gradient of their own: the stem, three strided, three 1 x 1 and Winograd's, each once, and
+# the pooling; every dense layer, and every bias.
+@pytest.mark.parametrize('reference, ours, theirs', [('resnet_imagenet', 9, 1), ('squad', 60, 0)])
 def test_the_sides_agree_and_the_layers_are_on_one_alone(reference, ours, theirs):
   config, rows = batch(reference)
 

@@ -1,4 +1,5 @@
 """Ours and the peer take turns, and a line says after each that something happens."""
+import functools
 import itertools
 import json
 import re
@@ -6,6 +7,7 @@ import re
 import jax
 import numpy as np
 import pytest
+from absl import flags
 
 from benchmarks import convolution, loop_overhead, progress, turns
 
@@ -21,12 +23,29 @@ def test_a_line_on_stderr_after_each(capsys):
 
 def test_steps_take_turns_after_both_have_compiled(capsys):
   asked = []
-  seconds = turns.seconds_a_step([lambda n: asked.append(('ours', n)), lambda n: asked.append(('peer', n))], 4, 3,
-                                 warm_up=1)
-  assert asked == [('ours', 1), ('peer', 1), *[('ours', 4), ('peer', 4)] * 3]
+  seconds = turns.seconds_a_step([lambda n: asked.append(('ours', n)), lambda n: asked.append(('peer', n))], 4, 3)
+  assert asked == [('ours', turns.WARM_UP), ('peer', turns.WARM_UP), *[('ours', 4), ('peer', 4)] * 3]
   assert [len(kept) for kept in seconds] == [3, 3]
   assert [line.split(':')[0] for line in capsys.readouterr().err.splitlines()] == [
       'compiling 1 of 2', 'compiling 2 of 2', 'turn 1 of 3', 'turn 2 of 3', 'turn 3 of 3']
+
+
+@pytest.mark.parametrize('backend, instructions, given, dtype, batch_size, steps', [
+    ('cpu', [], [], 'float32', 4, 2), ('cpu', ['amx_bf16'], [], 'bfloat16', 4, 2), ('gpu', [], [], 'bfloat16', 32, 20),
+    ('cpu', [], ['--dtype=bfloat16', '--batch_size=8', '--steps=1'], 'bfloat16', 8, 1)])
+def test_what_is_not_given_depends_on_the_machine(monkeypatch, backend, instructions, given, dtype, batch_size, steps):
+  values = flags.FlagValues()
+  monkeypatch.setattr(turns, 'FLAGS', values)
+  for kind in ('integer', 'enum'):
+    monkeypatch.setattr(turns.flags, f'DEFINE_{kind}', functools.partial(
+        getattr(flags, f'DEFINE_{kind}'), flag_values=values))
+  monkeypatch.setattr(turns.memory, 'keep_freed', lambda: None)
+  monkeypatch.setattr(jax, 'default_backend', lambda: backend)
+  monkeypatch.setattr(turns.report, 'bfloat16_instructions', lambda: instructions)
+  turns.define_flags('sequences', (4, 32), 20)
+  values(['script', *given])
+  turns.begin()
+  assert (values.dtype, values.batch_size, values.steps, values.turns) == (dtype, batch_size, steps, 7)
 
 
 def test_convolutions_take_turns_and_each_shape_counts(monkeypatch):

@@ -1,4 +1,4 @@
-"""Convolutions whose windows move by more than a pixel: XLA's values and gradients, on one device and several."""
+"""Convolutions: XLA's values and gradients, and elsewhere than on CPUs XLA's programs."""
 import functools
 
 import jax
@@ -7,32 +7,56 @@ import numpy as np
 import pytest
 
 from layers import convolution
-from tests.layers import divided
 
 
-@pytest.mark.parametrize('window, stride, pad', [(3, 2, 1), (7, 2, 3), (2, 2, 0), (5, 3, 1)])
-@pytest.mark.parametrize('batch, size', [(8, (14, 14)), (12, (15, 10)), (5, (9, 8))])
-def test_strided_ones_have_xlas_values_and_gradients(window, stride, pad, batch, size):
-  rng, padding = np.random.default_rng(0), ((pad, pad),) * 2
-  x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (
-      (batch, *size, 3), (window, window, 3, 6)))
-  y, pull_back = jax.vjp(lambda *args: convolution.xlas(*args, stride, padding), x, kernel)
-  dy = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
-  have, ours_back = jax.vjp(lambda *args: convolution.by_patches(*args, stride, padding), x, kernel)
-  np.testing.assert_array_equal(have, y)
-  for ours, xlas in zip(ours_back(dy), pull_back(dy), strict=True):
-    np.testing.assert_allclose(ours, xlas, rtol=1e-5, atol=1e-5 * float(jnp.abs(xlas).max()))
+@pytest.mark.parametrize('dtype, tolerance', [('float32', 1e-5), ('bfloat16', 4e-3)])
+@pytest.mark.parametrize('shape, size, filters', [((32, 9, 9, 5), (8, 8), 7), ((6, 4, 5, 3), (4, 5), 2),
+                                                  ((17, 3, 3, 8), (3, 3), 4)])
+def test_3x3_ones_convolve_as_xla_does(shape, size, filters, dtype, tolerance):
+  random = np.random.default_rng(0)
+  x, kernel, dy = (jnp.asarray(random.normal(size=s), dtype) for s in
+                   (shape, (3, 3, shape[3], filters), (shape[0], *size, filters)))
+  ours = jax.vjp(lambda x, k: convolution.conv3x3(x, k, size), x, kernel)
+  whole = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+  exact = jax.vjp(lambda x, k: whole(x, k)[:, :size[0], :size[1]], *(a.astype(jnp.float32) for a in (x, kernel)))
+  plain = jax.vjp(lambda x, k: convolution.plain3x3(x, k, size), x, kernel)
+  expected = [exact[0], *exact[1](dy.astype(jnp.float32))]
+  for got in ([ours[0], *ours[1](dy)], [plain[0], *plain[1](dy)]):
+    for a, b in zip(got, expected):
+      assert a.dtype == jnp.dtype(dtype) and a.shape == b.shape
+      assert np.linalg.norm(np.asarray(a, np.float32) - b) <= tolerance * np.linalg.norm(b)
 
 
-@pytest.mark.parametrize('devices', [2, 4])
-def test_a_batch_divided_over_devices_stays_there(devices):
-  by_patches = functools.partial(convolution.by_patches, stride=2, padding=((1, 1), (1, 1)))
-  divided.assert_it_stays_there(by_patches, devices, (16, 14, 14, 3), (3, 3, 3, 5))
+@pytest.mark.parametrize('dtype, tolerance', [(jnp.float32, 1e-5), (jnp.bfloat16, 4e-3)])
+@pytest.mark.parametrize('stride', [1, 2])
+def test_those_by_patches_have_xlas_values_and_gradients(stride, dtype, tolerance):
+  rng, padding = np.random.default_rng(0), ((1, 1), (2, 0))
+  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((12, 15, 10, 3), (3, 3, 3, 6)))
+  plain = functools.partial(convolution.xlas, stride=stride, padding=padding)
+  exact, exact_back = jax.vjp(plain, *(a.astype(jnp.float32) for a in (x, kernel)))
+  y, pull_back = jax.vjp(jax.jit(lambda *args: convolution.by_patches(*args, stride, padding)), x, kernel)
+  if dtype == jnp.float32:
+    np.testing.assert_array_equal(y, plain(x, kernel))
+  dy = jnp.asarray(rng.normal(size=y.shape), dtype)
+  for have, want in zip((y, *pull_back(dy)), (exact, *exact_back(dy.astype(jnp.float32))), strict=True):
+    assert have.dtype == dtype
+    assert np.linalg.norm(np.asarray(have, np.float32) - want) <= tolerance * np.linalg.norm(want)
 
 
+@pytest.mark.parametrize('dtype, tolerance', [(jnp.float32, 1e-6), (jnp.bfloat16, 4e-3)])
+def test_that_of_constants_is_xlas_and_has_no_gradient(dtype, tolerance):
+  rng = np.random.default_rng(0)
+  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((6, 9, 8, 3), (2, 2, 3, 5)))
+  y, pull_back = jax.vjp(jax.jit(convolution.of_constants), x, kernel)
+  want = convolution.xlas(*(a.astype(jnp.float32) for a in (x, kernel)), 1, 'VALID')
+  assert y.dtype == dtype and np.linalg.norm(np.asarray(y, np.float32) - want) <= tolerance * np.linalg.norm(want)
+  assert not any(np.any(np.asarray(gradient, np.float32)) for gradient in pull_back(jnp.ones_like(y)))
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
-def test_elsewhere_all_of_it_is_xlas(platform):
-  args = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((8, 14, 14, 3), (3, 3, 3, 5))]
+def test_elsewhere_all_of_it_is_xlas(platform, dtype):
+  args = [jax.ShapeDtypeStruct(shape, dtype) for shape in ((8, 14, 14, 3), (3, 3, 3, 5))]
   texts = [jax.jit(jax.grad(lambda x, k: jnp.sum(f(x, k, 2, ((1, 1), (1, 1)))**2), (0, 1))).trace(*args).lower(
       lowering_platforms=(platform,)).as_text() for f in (convolution.by_patches, convolution.xlas)]
   assert [text.count('stablehlo.convolution') for text in texts] == [3, 3] and 'stablehlo.while' not in texts[0]

@@ -21,9 +21,42 @@ def test_a_dense_layer_and_its_gradients_are_the_product(shape):
     np.testing.assert_allclose(have, want, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize('features', [6, 12])  # fewer than channels, and more: the narrower one is turned
+@pytest.mark.parametrize('rows', [(48,), (3, 16)])
+def test_in_bfloat16_sums_are_float32_and_rounded_once(rows, features):
+  random = np.random.default_rng(0)
+  x, kernel, dy = (jnp.asarray(random.normal(size=size), jnp.bfloat16) for size in (
+      (*rows, 8), (8, features), (*rows, features)))
+  y, pull_back = jax.vjp(jax.jit(dense.product), x, kernel)
+  wide = [np.asarray(a, np.float64) for a in (x, kernel, dy)]
+  exact = (wide[0] @ wide[1], wide[2] @ wide[1].T, wide[0].reshape(-1, 8).T @ wide[2].reshape(-1, features))
+  for have, want in zip((y, *pull_back(dy)), exact, strict=True):
+    assert have.dtype == jnp.bfloat16 and have.shape == want.shape
+    np.testing.assert_allclose(np.asarray(have, np.float64), want, rtol=2**-8, atol=1e-5)
+
+
+@pytest.mark.parametrize('platform, sums', [('cpu', 'f32'), ('cuda', 'bf16'), ('tpu', 'bf16')])
+def test_elsewhere_products_are_rounded_as_xla_does(platform, sums):
+  loss = lambda x, kernel: jnp.sum(dense.product(x, kernel).astype(jnp.float32)**2)
+  shapes = jax.ShapeDtypeStruct((4, 5, 8), jnp.bfloat16), jax.ShapeDtypeStruct((8, 6), jnp.bfloat16)
+  text = jax.jit(jax.grad(loss, (0, 1))).trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
+  made = [line for line in text.splitlines() if 'dot_general' in line]
+  assert len(made) == 3 and all(f'x{sums}>' in line.rpartition('->')[2] for line in made)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_a_bias_is_added_in_the_dtype_and_its_gradient_is_a_sum_in_float32(dtype):
+  y, bias = jnp.ones((300, 7, 3), dtype), jnp.asarray([1.0, 2.0, 0.001])
+  total, pull_back = jax.vjp(dense.plus, y, bias)
+  np.testing.assert_array_equal(total, y + bias.astype(dtype))
+  dy, dbias = pull_back(jnp.full(y.shape, 1.25, dtype))
+  assert dy.dtype == dtype and dbias.dtype == jnp.float32
+  np.testing.assert_array_equal(dbias, np.full(3, 300 * 7 * 1.25, np.float32))  # in bfloat16 it would be 2,624
+
+
 def test_nothing_is_turned_for_the_gradients():
   loss = lambda x, kernel: jnp.sum(dense.dot_general(x, kernel, (((2,), (0,)), ((), ())))**2)
-  shapes = jax.ShapeDtypeStruct((4, 5, 8), jnp.bfloat16), jax.ShapeDtypeStruct((8, 6), jnp.bfloat16)
+  shapes = jax.ShapeDtypeStruct((4, 5, 8), jnp.float32), jax.ShapeDtypeStruct((8, 6), jnp.float32)
   text = jax.jit(jax.grad(loss, (0, 1))).lower(*shapes).as_text()
   assert text.count('stablehlo.dot_general') == 3 and 'stablehlo.transpose' not in text
 
