@@ -70,7 +70,7 @@ def conv3x3(x, kernel, size, pool=False):
 
 
 def of_constants(x, kernel):
-  return convolution.xlas(x, kernel, 1, 'VALID')
+  return convolution.by_xla(x, kernel, 1, 'VALID')
 
 
 def gelu(x):
@@ -79,7 +79,7 @@ def gelu(x):
 
 def convolve(x, kernel, stride, padding, train):
   del train
-  return convolution.xlas(x, kernel, stride, padding)
+  return convolution.by_xla(x, kernel, stride, padding)
 
 
 class Dropout(squad_model.Dropout):

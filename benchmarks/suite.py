@@ -131,6 +131,12 @@ def figure(value, unit: str) -> str:
       return f'{value * factor:{digits}} {small + unit[1:] if re.match(r"s(/|$)", unit) else unit}'
 
 
+def difference(told: dict) -> str:
+  """Ours minus the peer's, seed by seed: its mean and 95 % interval."""
+  low, high = told['interval']
+  return f'**{told["mean"]:+.1f}** ({low:+.1f} to {high:+.1f})'
+
+
 def row(line: dict) -> str:
   """Of the table, in Markdown."""
   name = f'`{line["benchmark"]}` {what(line)}'.strip()
@@ -139,7 +145,8 @@ def row(line: dict) -> str:
   if 'ours' not in line:
     arguments = ' '.join(line['command'].split()[3:])
     return f'| {f"{name} {arguments}".strip()} | not measured: {why} | | | | |'
-  ratio = '-' if line['ratio'] is None else f'**{line["ratio"]:.2f}**'
+  ratio = difference(line['difference']) if 'difference' in line else (
+      '-' if line['ratio'] is None else f'**{line["ratio"]:.2f}**')
   peer = f'none: {why}' if not line['peer_name'] else line['peer_name'] + ''.join(f' (no {one})' for one in missing)
   spread = ', '.join(f'{100 * x:.0f} %' for x in line['spread']) if line['n'] > 1 else '-'
   return (f'| {name} | {figure(line["ours"], line["unit"])} | {figure(line["peer"], line["unit"])}, {peer} | {ratio} | '
@@ -165,8 +172,9 @@ def table(lines: list[dict]) -> str:
     mine = [line for line in lines if line['machine'] == machine]
     dates = sorted({line['date'] for line in mine if 'date' in line})
     when = f'; {" to ".join(dict.fromkeys([dates[0], dates[-1]]))}' if dates else ''
-    made += [f'{machine}{when}. A ratio above 1 means that ours is better; spread: (maximum - minimum) / median, of '
-             f'ours and of the peer. [Commands, versions and all numbers]({file(machine).relative_to(ROOT)}).\n',
+    made += [f'{machine}{when}. A ratio above 1 means that ours is better; `numerics` has the difference by seed and '
+             'its 95 % interval instead; spread: (maximum - minimum) / median, of ours and of the peer. '
+             f'[Commands, versions and all numbers]({file(machine).relative_to(ROOT)}).\n',
              '| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|', *map(row, mine), '']
     if absent := not_run(mine):
       made += [f'Not run on this machine: {", ".join(absent)}.', '']

@@ -1,12 +1,12 @@
 """The two products of multi-head attention, for when its weights must be written out, as with dropout of them.
 
-On CPUs in bfloat16 these, and their gradients, are batches of products as XLA's library takes them (products.py); what
+On CPUs in bfloat16 these, and their gradients, are batches of products as XLA's library takes them (bfloat16.py); what
 einsum asks for is computed in float32, at a fourth of the speed. Elsewhere, and in float32, they are einsums.
 """
 import jax
 import jax.numpy as jnp
 
-from layers import products
+from layers import bfloat16
 
 
 def _heads_first(x):
@@ -20,8 +20,8 @@ def _turned(x):
 
 
 def _laid_out(x, order):
-  x = products.kept(products.bits(x).transpose(order))
-  return products.floats(x).reshape(-1, *x.shape[2:])
+  x = bfloat16.kept(bfloat16.bits(x).transpose(order))
+  return bfloat16.floats(x).reshape(-1, *x.shape[2:])
 
 
 def _product(x, y, axes):
@@ -31,8 +31,8 @@ def _product(x, y, axes):
 
 def _heads_back(y, like, order=(0, 2, 1, 3)):
   """float32 [B * H, L, C] -> [B, L, H, C], as `like` is; `order` is another one for [B * H, C, L]."""
-  y = products.bits(y.astype(like.dtype)).reshape(like.shape[0], like.shape[2], *y.shape[1:])
-  return products.floats(y.transpose(order))
+  y = bfloat16.bits(y.astype(like.dtype)).reshape(like.shape[0], like.shape[2], *y.shape[1:])
+  return bfloat16.floats(y.transpose(order))
 
 
 def _platform(x, *args, on_cpu, default):

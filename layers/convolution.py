@@ -14,7 +14,7 @@ from layers import patches, winograd
 from layers.pooling import pooled, spread
 
 
-def xlas(x, kernel, stride: int, padding):
+def by_xla(x, kernel, stride: int, padding):
   """XLA's own: x: [B, H, W, C]; kernel: [h, w, C, K], of the same dtype -> [B, H', W', K] of it.
 
   padding: ((before, after), ...) of rows and columns.
@@ -64,18 +64,18 @@ conv3x3.defvjp(_forward, _backward)
 
 def plain3x3(x, kernel, size):
   """What `conv3x3` has without pooling, by XLA."""
-  return xlas(x, kernel, 1, _padding(x, size))
+  return by_xla(x, kernel, 1, _padding(x, size))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def by_patches(x, kernel, stride: int, padding: tuple):
-  """As `xlas`, padding in tuples, none negative; on CPUs in bfloat16 all of it, and else the filters' gradient, is
+  """As `by_xla`, padding in tuples, none negative; on CPUs in bfloat16 all of it, and else the filters' gradient, is
   products of patches, a block of images at a time.
 
   A batch that is divided over two or four devices stays where it is if four divides it.
   """
   assert all(number >= 0 for side in padding for number in side), padding
-  plain = functools.partial(xlas, stride=stride, padding=padding)
+  plain = functools.partial(by_xla, stride=stride, padding=padding)
   if x.dtype != jnp.bfloat16:
     return plain(x, kernel)
   return jax.lax.platform_dependent(x, kernel, default=plain, cpu=lambda x, kernel: patches.convolution(
@@ -84,7 +84,7 @@ def by_patches(x, kernel, stride: int, padding: tuple):
 
 def _by_patches_backward(stride, padding, saved, dy):
   x, kernel = saved
-  plain = functools.partial(xlas, stride=stride, padding=padding)
+  plain = functools.partial(by_xla, stride=stride, padding=padding)
 
   def on_cpu(x, kernel, dy):
     if x.dtype == jnp.bfloat16:
@@ -99,11 +99,11 @@ by_patches.defvjp(lambda x, kernel, *how: (by_patches(x, kernel, *how), (x, kern
 
 
 def of_constants(x, kernel):
-  """As `xlas` with stride 1 and no padding, without gradients; on CPUs products of patches, a block at a time.
+  """As `by_xla` with stride 1 and no padding, without gradients; on CPUs products of patches, a block at a time.
 
   For few channels, of which XLA:CPU's convolution makes little.
   """
   x, kernel = jax.lax.stop_gradient((x, kernel))
   return jax.lax.platform_dependent(
       x, kernel, cpu=lambda x, kernel: patches.convolution(x, kernel, 1, ((0, 0), (0, 0)))[0],
-      default=lambda x, kernel: xlas(x, kernel, 1, 'VALID'))
+      default=lambda x, kernel: by_xla(x, kernel, 1, 'VALID'))

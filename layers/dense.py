@@ -1,14 +1,14 @@
-"""The product of a dense layer, whose gradients are products too, as XLA:CPU's library takes them (products.py).
+"""The product of a dense layer, whose gradients are products too, as XLA:CPU's library takes them (bfloat16.py).
 
 Automatic differentiation contracts over batch and length at once and turns the result, which XLA:CPU answers with
 copies of what goes in; here all three are products of two matrices, neither of them turned before. On CPUs a step of
-BERT base takes a fifth less in float32, and less than half in bfloat16 (benchmarks/NOTES.md). It is the same on every
+BERT base takes a fifth less in float32, and half as long in bfloat16 (benchmarks/NOTES.md). It is the same on every
 device, and has no forward mode (jax.jvp).
 """
 import jax
 import jax.numpy as jnp
 
-from layers import products
+from layers import bfloat16
 
 
 @jax.custom_vjp
@@ -22,7 +22,7 @@ def _over_channels(x, kernel, axis: int):
   rows = x.reshape(-1, x.shape[-1])
   plain = lambda x, y: jax.lax.dot_general(x, y, (((1,), (axis,)), ((), ())))
   y = plain(rows, kernel) if x.dtype != jnp.bfloat16 else jax.lax.platform_dependent(
-      rows, kernel, cpu=lambda x, y: products.wide(x, y, (1, axis)).astype(x.dtype), default=plain)
+      rows, kernel, cpu=lambda x, y: bfloat16.wide(x, y, (1, axis)).astype(x.dtype), default=plain)
   return y.reshape(*x.shape[:-1], -1)
 
 
@@ -34,7 +34,7 @@ def _over_rows(x, dy):
   def on_cpu(x, y):
     if x.shape[-1] > y.shape[-1]:
       return on_cpu(y, x).T
-    return products.over_rows(x, y).astype(x.dtype)
+    return bfloat16.over_rows(x, y).astype(x.dtype)
   return plain(x, dy) if x.dtype != jnp.bfloat16 else jax.lax.platform_dependent(x, dy, cpu=on_cpu, default=plain)
 
 

@@ -1,7 +1,7 @@
 """A convolution and its gradients as products of patches (im2col), a block of images at a time.
 
 XLA:CPU's gradient with respect to the filters takes several times as long as its forward pass once the batch is large,
-and its convolutions gain nothing from bfloat16, while its matrix products do (products.py). So the batch is cut into
+and its convolutions gain nothing from bfloat16, while its matrix products do (bfloat16.py). So the batch is cut into
 blocks, small enough that their patches stay in the cache. A batch size without divisors, a prime, is slow.
 """
 import itertools
@@ -10,9 +10,9 @@ import math
 import jax
 import jax.numpy as jnp
 
-from layers import products
+from layers import bfloat16
+from layers.bfloat16 import kept
 from layers.blocks import LEAST_IMAGES, over_blocks
-from layers.products import kept
 
 ELEMENTS = 1 << 21  # of the patches of a block; half and twice as many measured alike
 MOST_IMAGES = 64
@@ -33,7 +33,7 @@ def _padded(x, padding):
 def _patches(x, window: tuple[int, int], stride: int, padding):
   """x: `bits` of [B, H, W, C] -> [B * H' * W', window * C], floats."""
   found = kept(jnp.concatenate([tap for _, tap in taps(_padded(x, padding), window, stride)], -1))
-  return products.floats(found).reshape(-1, found.shape[-1])
+  return bfloat16.floats(found).reshape(-1, found.shape[-1])
 
 
 def _block_images(x, kernel, stride: int, padding) -> tuple[int, tuple[int, int]]:
@@ -53,9 +53,9 @@ def convolution(x, kernel, stride: int, padding, finish=lambda y: (y,)) -> tuple
   rows, size = _block_images(x, kernel, stride, padding)
 
   def block(x):
-    y = products.wide(_patches(x, window, stride, padding), matrix).astype(kernel.dtype)
-    return [products.bits(made) for made in finish(y.reshape(-1, *size, filters))], None
-  return tuple(map(products.floats, over_blocks(block, [products.bits(x)], rows=rows)[0]))
+    y = bfloat16.wide(_patches(x, window, stride, padding), matrix).astype(kernel.dtype)
+    return [bfloat16.bits(made) for made in finish(y.reshape(-1, *size, filters))], None
+  return tuple(map(bfloat16.floats, over_blocks(block, [bfloat16.bits(x)], rows=rows)[0]))
 
 
 def gradients(x, kernel, *dy, stride: int, padding, start=lambda dy: dy):
@@ -66,14 +66,14 @@ def gradients(x, kernel, *dy, stride: int, padding, start=lambda dy: dy):
 
   def block(x, *dy):
     dy = kept(start(*dy))
-    shares = kept(products.wide(products.floats(dy).reshape(-1, filters), matrix))
+    shares = kept(bfloat16.wide(bfloat16.floats(dy).reshape(-1, filters), matrix))
     shares = shares.reshape(*dy.shape[:3], *kernel.shape[:3])
     dx = sum(_spread(shares[:, :, :, i, j], (i, j), stride, padding, (height, width))
              for i, j in itertools.product(*map(range, kernel.shape[:2])))
-    return [products.bits(dx.astype(kernel.dtype))], _filters(x, dy, kernel, stride, padding)
+    return [bfloat16.bits(dx.astype(kernel.dtype))], _filters(x, dy, kernel, stride, padding)
 
-  (dx,), total = over_blocks(block, [products.bits(array) for array in (x, *dy)], rows=rows, total=_none_yet(kernel))
-  return products.floats(dx), _as_kernel(total, kernel)
+  (dx,), total = over_blocks(block, [bfloat16.bits(array) for array in (x, *dy)], rows=rows, total=_none_yet(kernel))
+  return bfloat16.floats(dx), _as_kernel(total, kernel)
 
 
 def filters_gradient(x, kernel, dy, stride: int, padding):
@@ -82,15 +82,15 @@ def filters_gradient(x, kernel, dy, stride: int, padding):
 
   def block(x, dy):
     return [], _filters(x, dy, kernel, stride, padding)
-  total = over_blocks(block, [products.bits(x), products.bits(dy)], rows=rows, total=_none_yet(kernel))[1]
+  total = over_blocks(block, [bfloat16.bits(x), bfloat16.bits(dy)], rows=rows, total=_none_yet(kernel))[1]
   return _as_kernel(total, kernel)
 
 
 def _filters(x, dy, kernel, stride, padding):
   """A block's part of the filters' gradient: float32 [K, h * w * C]."""
-  dy = products.floats(dy)
+  dy = bfloat16.floats(dy)
   seen = _patches(x, kernel.shape[:2], stride, padding)
-  return products.over_rows(dy, seen.reshape(*dy.shape[:3], -1))
+  return bfloat16.over_rows(dy, seen.reshape(*dy.shape[:3], -1))
 
 
 def _none_yet(kernel):
@@ -98,7 +98,7 @@ def _none_yet(kernel):
 
 
 def _as_kernel(total, kernel):
-  return total.astype(kernel.dtype).T.reshape(kernel.shape)  # in this order: see products.py
+  return total.astype(kernel.dtype).T.reshape(kernel.shape)  # in this order: see bfloat16.py
 
 
 def _spread(share, tap, stride: int, padding, size):

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from layers.bfloat16 import kept
 from layers.blocks import LEAST_IMAGES, over_blocks
-from layers.products import kept
 
 TILES = (2, 3, 4)  # m; with larger ones the rounding grows faster than the products shrink
 POINTS = (0, 1, -1, 2, -2)  # at which polynomials are evaluated, and at infinity

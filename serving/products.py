@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from layers.convolution import xlas
+from layers.convolution import by_xla
 from layers.patches import taps
 
 FEW_CHANNELS = 32  # with fewer, the product of a tap is too thin to be worth it
@@ -32,7 +32,7 @@ def convolution(x, kernel, stride: int, padding):
 
   Returns [B, H', W', K] of that dtype.
   """
-  plain = functools.partial(xlas, stride=stride, padding=padding)
+  plain = functools.partial(by_xla, stride=stride, padding=padding)
   if kernel.shape[:2] != (1, 1) and (x.dtype != jnp.bfloat16 or x.shape[-1] < FEW_CHANNELS):
     return plain(x, kernel)
   return jax.lax.platform_dependent(x, kernel, default=plain, cpu=functools.partial(

@@ -99,7 +99,7 @@ def convolve(x, kernel, stride: int, padding, train: bool):
     return conv3x3(x, kernel, x.shape[1:3])
   if blocks and (stride > 1 or not single) and kernel.shape[:2] != (1, 1):
     return by_patches(x, kernel, stride, tuple(padding))
-  plain = functools.partial(convolution.xlas, stride=stride, padding=padding)
+  plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
 
   def product(x, kernel):
     return dense.product(x[:, ::stride, ::stride], kernel[0, 0])

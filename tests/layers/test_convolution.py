@@ -32,7 +32,7 @@ def test_3x3_ones_convolve_as_xla_does(shape, size, filters, dtype, tolerance):
 def test_those_by_patches_have_xlas_values_and_gradients(stride, dtype, tolerance):
   rng, padding = np.random.default_rng(0), ((1, 1), (2, 0))
   x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((12, 15, 10, 3), (3, 3, 3, 6)))
-  plain = functools.partial(convolution.xlas, stride=stride, padding=padding)
+  plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
   exact, exact_back = jax.vjp(plain, *(a.astype(jnp.float32) for a in (x, kernel)))
   y, pull_back = jax.vjp(jax.jit(lambda *args: convolution.by_patches(*args, stride, padding)), x, kernel)
   if dtype == jnp.float32:
@@ -48,7 +48,7 @@ def test_that_of_constants_is_xlas_and_has_no_gradient(dtype, tolerance):
   rng = np.random.default_rng(0)
   x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((6, 9, 8, 3), (2, 2, 3, 5)))
   y, pull_back = jax.vjp(jax.jit(convolution.of_constants), x, kernel)
-  want = convolution.xlas(*(a.astype(jnp.float32) for a in (x, kernel)), 1, 'VALID')
+  want = convolution.by_xla(*(a.astype(jnp.float32) for a in (x, kernel)), 1, 'VALID')
   assert y.dtype == dtype and np.linalg.norm(np.asarray(y, np.float32) - want) <= tolerance * np.linalg.norm(want)
   assert not any(np.any(np.asarray(gradient, np.float32)) for gradient in pull_back(jnp.ones_like(y)))
 
@@ -58,7 +58,7 @@ def test_that_of_constants_is_xlas_and_has_no_gradient(dtype, tolerance):
 def test_elsewhere_all_of_it_is_xlas(platform, dtype):
   args = [jax.ShapeDtypeStruct(shape, dtype) for shape in ((8, 14, 14, 3), (3, 3, 3, 5))]
   texts = [jax.jit(jax.grad(lambda x, k: jnp.sum(f(x, k, 2, ((1, 1), (1, 1)))**2), (0, 1))).trace(*args).lower(
-      lowering_platforms=(platform,)).as_text() for f in (convolution.by_patches, convolution.xlas)]
+      lowering_platforms=(platform,)).as_text() for f in (convolution.by_patches, convolution.by_xla)]
   assert [text.count('stablehlo.convolution') for text in texts] == [3, 3] and 'stablehlo.while' not in texts[0]
 
 

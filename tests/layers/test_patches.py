@@ -23,7 +23,7 @@ def test_values_and_gradients_are_the_convolutions(monkeypatch, window, stride, 
   monkeypatch.setattr(patches, 'ELEMENTS', 1000)  # more than one block
   rng = np.random.default_rng(0)
   x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((batch, *size, 3), (*window, 3, 6)))
-  exact, pull_back = jax.vjp(functools.partial(convolution.xlas, stride=stride, padding=padding),
+  exact, pull_back = jax.vjp(functools.partial(convolution.by_xla, stride=stride, padding=padding),
                              *(a.astype(jnp.float32) for a in (x, kernel)))
   dy = jnp.asarray(rng.normal(size=exact.shape), dtype)
   expected = [exact, *pull_back(dy.astype(jnp.float32))]

@@ -100,7 +100,7 @@ def test_large_3x3_convolutions_are_winograds_on_cpus_with_xlas_values_and_gradi
                                                                                      winograds):
   rng, padding = np.random.default_rng(0), [(pad, pad)] * 2
   x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((batch, *size, 3), (3, 3, 3, 5)))
-  y, pull_back = jax.vjp(lambda *args: convolution.xlas(*args, stride, padding), x, kernel)
+  y, pull_back = jax.vjp(lambda *args: convolution.by_xla(*args, stride, padding), x, kernel)
   dy = jnp.asarray(rng.normal(size=y.shape), dtype)
 
   @jax.jit
@@ -117,7 +117,7 @@ def test_in_bfloat16_all_convolutions_are_products_on_cpus(window, stride, pad):
   rng, padding = np.random.default_rng(0), [(pad, pad)] * 2
   x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for shape in (
       (8, 15, 14, 3), (window, window, 3, 5)))
-  plain = functools.partial(convolution.xlas, stride=stride, padding=padding)
+  plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
   exact, exact_back = jax.vjp(plain, *(a.astype(jnp.float32) for a in (x, kernel)))
   dy = jnp.asarray(rng.normal(size=exact.shape), jnp.bfloat16)
 
