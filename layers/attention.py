@@ -35,19 +35,13 @@ def _heads_back(y, like, order=(0, 2, 1, 3)):
   return bfloat16.floats(y.transpose(order))
 
 
-def _platform(x, *args, on_cpu, default):
-  if x.dtype != jnp.bfloat16:
-    return default(x, *args)
-  return jax.lax.platform_dependent(x, *args, cpu=on_cpu, default=default)
-
-
 @jax.custom_vjp
 def logits(query, key):
   """query: [B, Q, H, C], key: [B, K, H, C], of one dtype -> float32 [B, H, Q, K], not scaled."""
   def on_cpu(query, key):
     y = _product(_heads_first(query), _heads_first(key), (2, 2))
     return y.reshape(query.shape[0], -1, *y.shape[1:])
-  return _platform(query, key, on_cpu=on_cpu, default=_einsum_logits)
+  return bfloat16.on_cpus(on_cpu, _einsum_logits, query, key)
 
 
 def _einsum_logits(query, key):
@@ -59,8 +53,8 @@ def _logits_backward(saved, dlogits):
     dlogits = dlogits.astype(query.dtype).reshape(-1, *dlogits.shape[2:])
     return (_heads_back(_product(dlogits, _heads_first(key), (2, 1)), query),
             _heads_back(_product(_turned(query), dlogits, (2, 1)), key, (0, 3, 1, 2)))
-  return _platform(*saved, dlogits, on_cpu=on_cpu, default=lambda query, key, dlogits: jax.vjp(
-      _einsum_logits, query, key)[1](dlogits))
+  return bfloat16.on_cpus(on_cpu, lambda query, key, dlogits: jax.vjp(_einsum_logits, query, key)[1](dlogits),
+                          *saved, dlogits)
 
 
 logits.defvjp(lambda query, key: (logits(query, key), (query, key)), _logits_backward)
@@ -72,7 +66,7 @@ def mixed(weights, value):
   def on_cpu(weights, value):
     y = _product(weights.reshape(-1, *weights.shape[2:]), _heads_first(value), (2, 1))
     return _heads_back(y, value)
-  return _platform(weights, value, on_cpu=on_cpu, default=_einsum_mixed)
+  return bfloat16.on_cpus(on_cpu, _einsum_mixed, weights, value)
 
 
 def _einsum_mixed(weights, value):
@@ -84,8 +78,8 @@ def _mixed_backward(saved, dy):
     dweights = _product(_heads_first(dy), _heads_first(value), (2, 2)).astype(weights.dtype).reshape(weights.shape)
     dvalue = _product(_turned(dy), weights.reshape(-1, *weights.shape[2:]), (2, 1))
     return dweights, _heads_back(dvalue, value, (0, 3, 1, 2))
-  return _platform(*saved, dy, on_cpu=on_cpu, default=lambda weights, value, dy: jax.vjp(
-      _einsum_mixed, weights, value)[1](dy))
+  return bfloat16.on_cpus(on_cpu, lambda weights, value, dy: jax.vjp(_einsum_mixed, weights, value)[1](dy),
+                          *saved, dy)
 
 
 mixed.defvjp(lambda weights, value: (mixed(weights, value), (weights, value)), _mixed_backward)

@@ -13,6 +13,13 @@ import jax.numpy as jnp
 kept = jax.lax.optimization_barrier  # computed once and laid out, instead of fused into each use
 
 
+def on_cpus(function, otherwise, *args):
+  """`function` of the arrays on CPUs if the first is of bfloat16, else `otherwise`."""
+  if args[0].dtype != jnp.bfloat16:
+    return otherwise(*args)
+  return jax.lax.platform_dependent(*args, cpu=function, default=otherwise)
+
+
 def bits(x):
   """The uint16 that an array of bfloat16 consists of; others as they are."""
   return jax.lax.bitcast_convert_type(x, jnp.uint16) if x.dtype == jnp.bfloat16 else x

@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from layers import patches, winograd
+from layers import bfloat16, patches, winograd
 from layers.pooling import pooled, spread
 
 
@@ -75,11 +75,8 @@ def by_patches(x, kernel, stride: int, padding: tuple):
   A batch that is divided over two or four devices stays where it is if four divides it.
   """
   assert all(number >= 0 for side in padding for number in side), padding
-  plain = functools.partial(by_xla, stride=stride, padding=padding)
-  if x.dtype != jnp.bfloat16:
-    return plain(x, kernel)
-  return jax.lax.platform_dependent(x, kernel, default=plain, cpu=lambda x, kernel: patches.convolution(
-      x, kernel, stride, padding)[0])
+  return bfloat16.on_cpus(lambda x, kernel: patches.convolution(x, kernel, stride, padding)[0],
+                          functools.partial(by_xla, stride=stride, padding=padding), x, kernel)
 
 
 def _by_patches_backward(stride, padding, saved, dy):

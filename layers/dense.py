@@ -20,10 +20,9 @@ def product(x, kernel):
 def _over_channels(x, kernel, axis: int):
   """The product of x: [..., C] and a matrix, summed over that axis of it."""
   rows = x.reshape(-1, x.shape[-1])
-  plain = lambda x, y: jax.lax.dot_general(x, y, (((1,), (axis,)), ((), ())))
-  y = plain(rows, kernel) if x.dtype != jnp.bfloat16 else jax.lax.platform_dependent(
-      rows, kernel, cpu=lambda x, y: bfloat16.wide(x, y, (1, axis)).astype(x.dtype), default=plain)
-  return y.reshape(*x.shape[:-1], -1)
+  y = bfloat16.on_cpus(lambda x, y: bfloat16.wide(x, y, (1, axis)).astype(x.dtype),
+                       lambda x, y: jax.lax.dot_general(x, y, (((1,), (axis,)), ((), ()))), rows, kernel)
+  return y.reshape(*x.shape[:-1], y.shape[1])
 
 
 def _over_rows(x, dy):
@@ -35,7 +34,7 @@ def _over_rows(x, dy):
     if x.shape[-1] > y.shape[-1]:
       return on_cpu(y, x).T
     return bfloat16.over_rows(x, y).astype(x.dtype)
-  return plain(x, dy) if x.dtype != jnp.bfloat16 else jax.lax.platform_dependent(x, dy, cpu=on_cpu, default=plain)
+  return bfloat16.on_cpus(on_cpu, plain, x, dy)
 
 
 def _forward(x, kernel):
