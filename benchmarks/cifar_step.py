@@ -25,7 +25,7 @@ from scoring.problem import Problem
 FLAGS = flags.FLAGS
 turns.define_flags('images', (2000, 2000), 50, repetitions=5)
 flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
-flags.DEFINE_integer('image_size', 32, 'rows and columns', lower_bound=1)
+flags.DEFINE_integer('image_size', 32, 'rows and columns', lower_bound=16)
 PEERS_LEAST = 28  # rows: three poolings leave 3 x 3 of them, which the author's network pools once more
 
 

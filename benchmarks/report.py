@@ -24,14 +24,9 @@ def spread(values) -> float:
   return (max(values) - min(values)) / statistics.median(values)
 
 
-def bfloat16_instructions() -> list[str]:
-  """Those of this machine's CPU."""
-  return [flag for flag in ('amx_bf16', 'avx512_bf16') if flag in machine.cpu().get('flags', '').split()]
-
-
 def host() -> str:
   """The processor, how many cores of it this process may use, its instructions for bfloat16, and NVIDIA's GPUs."""
-  told, known = machine.cpu(), bfloat16_instructions()
+  told, known = machine.cpu(), machine.bfloat16_instructions() or []
   return ', '.join([f'{machine.name()} (family {told.get("cpu family", "?")}, model {told.get("model", "?")})',
                     f'{machine.cores()} cores', ' and '.join(known) or 'no bfloat16 instructions', *gpus()])
 

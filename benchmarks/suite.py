@@ -145,11 +145,12 @@ def row(line: dict) -> str:
   if 'ours' not in line:
     arguments = ' '.join(line['command'].split()[3:])
     return f'| {f"{name} {arguments}".strip()} | not measured: {why} | | | | |'
+  ours, theirs = (line['sides'][side]['mean'] if 'difference' in line else line[side] for side in ('ours', 'peer'))
   ratio = difference(line['difference']) if 'difference' in line else (
       '-' if line['ratio'] is None else f'**{line["ratio"]:.2f}**')
   peer = f'none: {why}' if not line['peer_name'] else line['peer_name'] + ''.join(f' (no {one})' for one in missing)
   spread = ', '.join(f'{100 * x:.0f} %' for x in line['spread']) if line['n'] > 1 else '-'
-  return (f'| {name} | {figure(line["ours"], line["unit"])} | {figure(line["peer"], line["unit"])}, {peer} | {ratio} | '
+  return (f'| {name} | {figure(ours, line["unit"])} | {figure(theirs, line["unit"])}, {peer} | {ratio} | '
           f'{line["n"]} | {spread} |')
 
 
@@ -172,8 +173,9 @@ def table(lines: list[dict]) -> str:
     mine = [line for line in lines if line['machine'] == machine]
     dates = sorted({line['date'] for line in mine if 'date' in line})
     when = f'; {" to ".join(dict.fromkeys([dates[0], dates[-1]]))}' if dates else ''
-    made += [f'{machine}{when}. A ratio above 1 means that ours is better; `numerics` has the difference by seed and '
-             'its 95 % interval instead; spread: (maximum - minimum) / median, of ours and of the peer. '
+    made += [f'{machine}{when}. A ratio above 1 means that ours is better; `numerics` has means instead of medians '
+             'and for a ratio the difference by seed with its 95 % interval, plus where ours is wrong more often; '
+             'spread: (maximum - minimum) / median, of ours and of the peer. '
              f'[Commands, versions and all numbers]({file(machine).relative_to(ROOT)}).\n',
              '| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|', *map(row, mine), '']
     if absent := not_run(mine):

@@ -7,8 +7,8 @@ import jax
 import numpy as np
 from absl import flags
 
-from benchmarks import progress, report
-from launchers import memory
+from benchmarks import progress
+from launchers import machine, memory
 from training.step import init_state, make_train_step
 
 FLAGS = flags.FLAGS
@@ -32,7 +32,7 @@ def begin():
   """To be called before jax computes: keeps memory as launchers.train does, and sets the flags that were not given."""
   memory.keep_freed()
   on_cpu = jax.default_backend() == 'cpu'
-  imitated = on_cpu and not report.bfloat16_instructions()
+  imitated = on_cpu and machine.bfloat16_instructions() == []
   for name, value in {'dtype': 'float32' if imitated else 'bfloat16',
                       **{name: both[not on_cpu] for name, both in _defaults.items()}}.items():
     if FLAGS[name].value is None:

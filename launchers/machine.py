@@ -17,6 +17,12 @@ def name() -> str:
   return cpu().get('model name') or platform.processor() or platform.machine()
 
 
+def bfloat16_instructions() -> list[str] | None:
+  """Those that an x86 processor has; none: it imitates bfloat16 by float32; None: not known."""
+  flags = cpu().get('flags')
+  return flags and [flag for flag in ('amx_bf16', 'avx512_bf16') if flag in flags.split()]
+
+
 def cores() -> int | None:
   """How many of its cores this process may use."""
   return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()

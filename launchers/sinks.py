@@ -3,6 +3,8 @@ import importlib.util
 import math
 import sys
 
+from launchers import machine
+
 PLAIN_SECONDS = 10.0  # without a terminal, at least so far apart between evaluations
 
 
@@ -32,6 +34,9 @@ class Progress:
                 f"{event['cache_misses']} made")
     elif name == 'process':
       self._devices = f"{event['hardware']['device_count']} x {event['hardware']['device_kind']}"
+      imitated = event['hardware']['device_kind'] == 'cpu' and machine.bfloat16_instructions() == []
+      if imitated and "compute_dtype = 'bfloat16'" in event['config']:
+        self._end('this CPU has no instructions for bfloat16 and imitates it: --config.compute_dtype=float32 is faster')
       if event.get('resumed'):
         self._end(f"resumed from step {event['resumed']['step']}")
     elif name == 'train' and edge == 'start':

@@ -38,7 +38,8 @@ def _padding(x, size):
 
 
 def _forward(x, kernel, size, pool):
-  assert kernel.shape[:3] == (3, 3, x.shape[3]) and kernel.dtype == x.dtype, (x, kernel)
+  told = x.shape, x.dtype, kernel.shape, kernel.dtype
+  assert kernel.shape[:3] == (3, 3, x.shape[3]) and kernel.dtype == x.dtype, told
   assert all(want <= have and not (pool and want % 2) for want, have in zip(size, x.shape[1:3])), (size, x.shape, pool)
   finish = pooled if pool else lambda y: (y,)
   on_cpu = (functools.partial(winograd.convolution, size=size) if x.dtype == jnp.float32 else
@@ -69,12 +70,15 @@ def plain3x3(x, kernel, size):
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def by_patches(x, kernel, stride: int, padding: tuple):
-  """As `by_xla`, padding in tuples, none negative; on CPUs in bfloat16 all of it, and else the filters' gradient, is
-  products of patches, a block of images at a time.
+  """As `by_xla`; on CPUs in bfloat16 all of it, and else the filters' gradient, is products of patches, a block of
+  images at a time.
 
-  A batch that is divided over two or four devices stays where it is if four divides it.
+  padding: ((before, after), ...) of rows and columns, none negative; the window fits into what is padded so. A batch
+  that is divided over two or four devices stays where it is if four divides it.
   """
   assert all(number >= 0 for side in padding for number in side), padding
+  assert all(window <= have + sum(side) for window, have, side in zip(kernel.shape, x.shape[1:3], padding)), (
+      x.shape, kernel.shape, padding)
   return bfloat16.on_cpus(lambda x, kernel: patches.convolution(x, kernel, stride, padding)[0],
                           functools.partial(by_xla, stride=stride, padding=padding), x, kernel)
 

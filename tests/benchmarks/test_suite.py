@@ -113,8 +113,9 @@ def test_the_table_has_ratio_runs_and_spread():
   assert '| `latency` airbench float32 | 2 ms/query | 1 ms/query, x (no y) | **0.50** | 5 | 10 %, 25 % |' in text
   assert '| `latency` airbench float32 | 2 ms/query | -, none: y: is not / there | - | 5 | 10 % |' in text
   assert '| - | 1 | - |' in suite.table([{**LINE, 'n': 1, 'ratio': None}]), 'one run spreads over nothing'
-  numerics = {**LINE, 'difference': {'mean': -0.332, 'interval': [-2.04, 1.377]}}
-  assert '| **-0.3** (-2.0 to +1.4) | 5 |' in suite.table([numerics]), 'a ratio of error rates would say little'
+  numerics = {**LINE, 'unit': '% wrong', 'difference': {'mean': -0.332, 'interval': [-2.04, 1.377]},
+              'sides': {'ours': {'mean': 56.64}, 'peer': {'mean': 56.97}}}
+  assert '| 56.6 % wrong | 57 % wrong, x (no y) | **-0.3** (-2.0 to +1.4) | 5 |' in suite.table([numerics])
   assert text.index('M; 2026-11-25') < text.index('N; 2026-11-25')
 
 

@@ -41,7 +41,7 @@ def test_what_is_not_given_depends_on_the_machine(monkeypatch, backend, instruct
         getattr(flags, f'DEFINE_{kind}'), flag_values=values))
   monkeypatch.setattr(turns.memory, 'keep_freed', lambda: None)
   monkeypatch.setattr(jax, 'default_backend', lambda: backend)
-  monkeypatch.setattr(turns.report, 'bfloat16_instructions', lambda: instructions)
+  monkeypatch.setattr(turns.machine, 'bfloat16_instructions', lambda: instructions)
   turns.define_flags('sequences', (4, 32), 20)
   values(['script', *given])
   turns.begin()

@@ -13,7 +13,7 @@ Without bfloat16 instructions, in float32, 22 minutes: 94.08 % and 1,326 s (the 
 results/cifar10_cpu_2core_xeon), where torch took 1,633 s and got 94.04 %: 1.18 times as fast. `benchmarks.airbench`
 prints both, one run each. An earlier commit, in bfloat16 on an AMD EPYC, with other work beside it, reached
 94.15 % with this schedule and ended at 93.97 % with 9 epochs (results/README.md). All are of CIFAR-10 with 93 of its
-images JPEG-decoded, one seed each; such runs differ by about 0.14 % (sd).
+images JPEG-decoded, one seed each; such runs differ by about 0.14 % (sd), so some will miss 94 %.
 
   python -m launchers.prepare --dataset=cifar10
   python -m launchers.train --config=references/cifar/configs/cpu.py --workdir=runs/cpu \\

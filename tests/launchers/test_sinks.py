@@ -1,0 +1,27 @@
+"""What people are told while a run trains."""
+import io
+
+import pytest
+
+from launchers import machine, sinks
+from tests import tapes
+
+
+@pytest.mark.parametrize('dtype, device, instructions, told', [
+    ('bfloat16', 'cpu', [], True), ('bfloat16', 'cpu', ['amx_bf16'], False), ('bfloat16', 'cpu', None, False),
+    ('float32', 'cpu', [], False), ('bfloat16', 'NVIDIA H100', [], False)])
+def test_a_cpu_that_imitates_bfloat16_is_told_of(monkeypatch, dtype, device, instructions, told):
+  monkeypatch.setattr(machine, 'bfloat16_instructions', lambda: instructions)
+  stream = io.StringIO()
+  tapes.record([{'accuracy': 0.95}], config=f"compute_dtype = '{dtype}'\nseed = 7\n",
+               hardware={**tapes.HEADER['hardware'], 'device_kind': device},
+               sinks=[sinks.Progress(100, {'metric': 'accuracy', 'value': 0.94}, stream)])
+  assert ('--config.compute_dtype=float32 is faster' in stream.getvalue()) == told
+  assert 'target reached at step 100' in stream.getvalue()
+
+
+@pytest.mark.parametrize('flags, instructions', [
+    ({'flags': 'fma avx512_bf16 amx_bf16'}, ['amx_bf16', 'avx512_bf16']), ({'flags': 'fma avx2'}, []), ({}, None)])
+def test_instructions_for_bfloat16_are_those_that_linux_names(monkeypatch, flags, instructions):
+  monkeypatch.setattr(machine, 'cpu', lambda: flags)
+  assert machine.bfloat16_instructions() == instructions
