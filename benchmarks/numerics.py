@@ -69,7 +69,7 @@ def conv3x3(x, kernel, size, pool=False):
   return max_pool(y) if pool else y
 
 
-def of_constants(x, kernel):
+def few_channels(x, kernel):
   return convolution.by_xla(x, kernel, 1, 'VALID')
 
 
@@ -98,7 +98,7 @@ class Parts(NamedTuple):
 
 PARTS = {
     'cifar': Parts(
-        cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=conv3x3, of_constants=of_constants,
+        cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=conv3x3, few_channels=few_channels,
                                                 max_pool=max_pool, gelu=gelu),
                             mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
     'resnet_imagenet': Parts(

@@ -40,6 +40,7 @@ def _block_images(x, kernel, stride: int, padding) -> tuple[int, tuple[int, int]
   """(images of a block, (H', W'))."""
   size = tuple((have + sum(sides) - window) // stride + 1
                for have, sides, window in zip(x.shape[1:3], padding, kernel.shape))
+  assert len(x) and min(size) > 0, (x.shape, kernel.shape, padding)  # no image, or none that a window fits into
   return max(LEAST_IMAGES, min(MOST_IMAGES, ELEMENTS // (math.prod(size) * math.prod(kernel.shape[:3])))), size
 
 

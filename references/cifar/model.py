@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from layers.convolution import conv3x3, of_constants
+from layers.convolution import conv3x3, few_channels
 from layers.pooling import max_pool
 from references.cifar.normalization import normalized
 
@@ -128,7 +128,7 @@ class Whitening(nn.Module):
   @nn.compact
   def __call__(self, x):
     filters = self.variable('whitening', 'filters', jnp.zeros, (2, 2, 3, 24), jnp.float32).value.astype(self.dtype)
-    x = of_constants(x, filters)
+    x = few_channels(x, filters)
     # Added in float32: the bias's gradient is a sum over the batch and all places, and in bfloat16 it goes astray.
     return (x.astype(jnp.float32) + self.param('bias', self.bias_init, (24,))).astype(self.dtype)
 

@@ -87,9 +87,9 @@ by_patches = jax.jit(convolution.by_patches, static_argnums=(2, 3))
 def convolve(x, kernel, stride: int, padding, train: bool):
   """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K]; without gradients, as serving/products.py has it.
 
-  On CPUs in training, 1 x 1 ones are products, in bfloat16 all are; in float32 large 3 x 3 ones are Winograd's, and of
-  strided ones the filters' gradient is products: XLA's take a step of ResNet-50 more than twice as long
-  (benchmarks/NOTES.md).
+  On CPUs in training, 1 x 1 ones are products, in bfloat16 all are; in float32, if four divides the batch, large 3 x 3
+  ones are Winograd's, and of strided ones the filters' gradient is products: XLA's take a step of ResNet-50 more than
+  twice as long (benchmarks/NOTES.md).
   """
   if not train:
     return products.convolution(x, kernel, stride, padding)
@@ -97,7 +97,7 @@ def convolve(x, kernel, stride: int, padding, train: bool):
   if (blocks and single and min(x.shape[1:3]) >= WINOGRAD_SIZE
       and (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2)):
     return conv3x3(x, kernel, x.shape[1:3])
-  if blocks and (stride > 1 or not single) and kernel.shape[:2] != (1, 1):
+  if kernel.shape[:2] != (1, 1) and (blocks and stride > 1 or not single):
     return by_patches(x, kernel, stride, tuple(padding))
   plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
 

@@ -44,13 +44,22 @@ def test_those_by_patches_have_xlas_values_and_gradients(stride, dtype, toleranc
 
 
 @pytest.mark.parametrize('dtype, tolerance', [(jnp.float32, 1e-6), (jnp.bfloat16, 4e-3)])
-def test_that_of_constants_is_xlas_and_has_no_gradient(dtype, tolerance):
+def test_that_of_few_channels_has_xlas_values_and_gradients(dtype, tolerance):
   rng = np.random.default_rng(0)
   x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((6, 9, 8, 3), (2, 2, 3, 5)))
-  y, pull_back = jax.vjp(jax.jit(convolution.of_constants), x, kernel)
-  want = convolution.by_xla(*(a.astype(jnp.float32) for a in (x, kernel)), 1, 'VALID')
-  assert y.dtype == dtype and np.linalg.norm(np.asarray(y, np.float32) - want) <= tolerance * np.linalg.norm(want)
-  assert not any(np.any(np.asarray(gradient, np.float32)) for gradient in pull_back(jnp.ones_like(y)))
+  y, pull_back = jax.vjp(jax.jit(convolution.few_channels), x, kernel)
+  exact, exact_back = jax.vjp(lambda *args: convolution.by_xla(*args, 1, 'VALID'),
+                              *(a.astype(jnp.float32) for a in (x, kernel)))
+  dy = jnp.asarray(rng.normal(size=y.shape), dtype)
+  for have, want in zip((y, *pull_back(dy)), (exact, *exact_back(dy.astype(jnp.float32))), strict=True):
+    assert have.dtype == dtype
+    assert np.linalg.norm(np.asarray(have, np.float32) - want) <= tolerance * np.linalg.norm(want)
+
+
+@pytest.mark.parametrize('x, window', [((0, 8, 8, 3), 3), ((4, 2, 2, 3), 5)])
+def test_no_image_and_windows_larger_than_it_are_refused(x, window):
+  with pytest.raises(AssertionError):
+    convolution.by_patches(jnp.ones(x, jnp.bfloat16), jnp.ones((window, window, 3, 4), jnp.bfloat16), 1, ((1, 1),) * 2)
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])

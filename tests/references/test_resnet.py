@@ -92,16 +92,14 @@ def test_the_stem_by_blocks_of_pixels_is_the_same_convolution():
   np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('batch, size, stride, pad, dtype, winograds', [
-    (8, (28, 31), 1, 1, jnp.float32, True), (12, (57, 56), 1, 1, jnp.float32, True),
-    (6, (28, 28), 1, 1, jnp.float32, False), (8, (28, 27), 1, 1, jnp.float32, False),
-    (8, (28, 28), 2, 1, jnp.float32, False), (8, (30, 30), 1, 0, jnp.float32, False)])
-def test_large_3x3_convolutions_are_winograds_on_cpus_with_xlas_values_and_gradients(batch, size, stride, pad, dtype,
-                                                                                     winograds):
+@pytest.mark.parametrize('batch, size, stride, pad, winograds', [
+    (8, (28, 31), 1, 1, True), (12, (57, 56), 1, 1, True), (6, (28, 28), 1, 1, False), (8, (28, 27), 1, 1, False),
+    (8, (28, 28), 2, 1, False), (8, (30, 30), 1, 0, False)])
+def test_large_3x3_ones_are_winograds_on_cpus_with_xlas_values_and_gradients(batch, size, stride, pad, winograds):
   rng, padding = np.random.default_rng(0), [(pad, pad)] * 2
-  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((batch, *size, 3), (3, 3, 3, 5)))
+  x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((batch, *size, 3), (3, 3, 3, 5)))
   y, pull_back = jax.vjp(lambda *args: convolution.by_xla(*args, stride, padding), x, kernel)
-  dy = jnp.asarray(rng.normal(size=y.shape), dtype)
+  dy = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
 
   @jax.jit
   def ours(x, kernel, dy):
@@ -116,7 +114,7 @@ def test_large_3x3_convolutions_are_winograds_on_cpus_with_xlas_values_and_gradi
 def test_in_bfloat16_all_convolutions_are_products_on_cpus(window, stride, pad):
   rng, padding = np.random.default_rng(0), [(pad, pad)] * 2
   x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.bfloat16) for shape in (
-      (8, 15, 14, 3), (window, window, 3, 5)))
+      (6, 15, 14, 3), (window, window, 3, 5)))  # a batch that four does not divide
   plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
   exact, exact_back = jax.vjp(plain, *(a.astype(jnp.float32) for a in (x, kernel)))
   dy = jnp.asarray(rng.normal(size=exact.shape), jnp.bfloat16)
