@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from layers import bfloat16
 from layers.convolution import by_xla
 from layers.patches import taps
 
@@ -42,8 +43,7 @@ def convolution(x, kernel, stride: int, padding):
 def _products(x, kernel, stride, padding):
   height, width, channels, filters = kernel.shape
   found = list(taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (height, width), stride))
-  y = sum(jax.lax.dot(tap.reshape(-1, channels), kernel[i, j], preferred_element_type=jnp.float32)
-          for (i, j), tap in found)
+  y = sum(bfloat16.wide(tap.reshape(-1, channels), kernel[i, j]) for (i, j), tap in found)
   return y.astype(x.dtype).reshape(*found[0][1].shape[:3], filters)
 
 

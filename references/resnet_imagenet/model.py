@@ -93,19 +93,17 @@ def convolve(x, kernel, stride: int, padding, train: bool):
   """
   if not train:
     return products.convolution(x, kernel, stride, padding)
+  plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
+  if kernel.shape[:2] == (1, 1):
+    return jax.lax.platform_dependent(x, kernel, default=plain, cpu=lambda x, kernel: dense.product(
+        x[:, ::stride, ::stride], kernel[0, 0]))
   blocks, single = len(x) % LEAST_IMAGES == 0, x.dtype == jnp.float32
   if (blocks and single and min(x.shape[1:3]) >= WINOGRAD_SIZE
       and (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2)):
     return conv3x3(x, kernel, x.shape[1:3])
-  if kernel.shape[:2] != (1, 1) and (blocks and stride > 1 or not single):
+  if blocks and stride > 1 or not single:
     return by_patches(x, kernel, stride, tuple(padding))
-  plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
-
-  def product(x, kernel):
-    return dense.product(x[:, ::stride, ::stride], kernel[0, 0])
-  if kernel.shape[:2] != (1, 1):
-    return plain(x, kernel)
-  return jax.lax.platform_dependent(x, kernel, cpu=product, default=plain)
+  return plain(x, kernel)
 
 
 class Conv(nn.Module):

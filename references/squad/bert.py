@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from layers import attention
+from layers import attention, dense
 from references.squad.model import NEVER, Dense, Dropout
 from serving import products
 
@@ -32,7 +32,7 @@ BASE, LARGE = Sizes(), Sizes(24, 1024, 16, 4096)
 
 def _dense(width: int, dtype, name: str, train: bool):
   return Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name,
-               **({} if train else {'dot_general': products.dot_general}))
+               dot_general=dense.dot_general if train else products.dot_general)
 
 
 def _norm(dtype, name: str):
