@@ -27,6 +27,20 @@ def test_3x3_ones_convolve_as_xla_does(shape, size, filters, dtype, tolerance):
       assert np.linalg.norm(np.asarray(a, np.float32) - b) <= tolerance * np.linalg.norm(b)
 
 
+@pytest.mark.parametrize('window, stride, pad', [(3, 2, 1), (7, 2, 3), (2, 2, 0), (5, 3, 1)])
+@pytest.mark.parametrize('batch, size', [(8, (14, 14)), (12, (15, 10)), (5, (9, 8))])
+def test_strided_ones_have_xlas_values_and_gradients(window, stride, pad, batch, size):
+  rng, padding = np.random.default_rng(0), ((pad, pad),) * 2
+  x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (
+      (batch, *size, 3), (window, window, 3, 6)))
+  y, pull_back = jax.vjp(lambda *args: convolution.by_xla(*args, stride, padding), x, kernel)
+  dy = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
+  have, ours_back = jax.vjp(lambda *args: convolution.by_patches(*args, stride, padding), x, kernel)
+  np.testing.assert_array_equal(have, y)
+  for ours, xla in zip(ours_back(dy), pull_back(dy), strict=True):
+    np.testing.assert_allclose(ours, xla, rtol=1e-5, atol=1e-5 * float(jnp.abs(xla).max()))
+
+
 @pytest.mark.parametrize('dtype, tolerance', [(jnp.float32, 1e-5), (jnp.bfloat16, 4e-3)])
 @pytest.mark.parametrize('stride', [1, 2])
 def test_those_by_patches_have_xlas_values_and_gradients(stride, dtype, tolerance):
