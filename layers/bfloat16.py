@@ -35,10 +35,17 @@ def wide(x, y, axes: tuple[int, int] = (1, 0)):
   return jax.lax.dot_general(x, y, (((axes[0],), (axes[1],)), ((), ())), preferred_element_type=jnp.float32)
 
 
+def turned(x):
+  """[..., C] -> [C, rows], in such a way that XLA does not undo it before a product, as it would of a matrix alone."""
+  if x.dtype != jnp.bfloat16:
+    return _rows(x).T
+  return floats(kept(jnp.moveaxis(bits(x), -1, 0))).reshape(x.shape[-1], -1)
+
+
 def over_rows(x, y):
   """x: [..., C], y: [..., K], of one dtype -> float32 [C, K]; x should be the narrower one, since it may be turned."""
-  rows = lambda x: x.reshape(-1, x.shape[-1])
-  if x.dtype != jnp.bfloat16:
-    return wide(rows(x), rows(y), (0, 0))
-  turned = kept(jnp.moveaxis(bits(x), -1, 0))  # as it is, since of a matrix alone XLA would undo it
-  return wide(floats(turned).reshape(x.shape[-1], -1), rows(y))
+  return wide(turned(x), _rows(y))
+
+
+def _rows(x):
+  return x.reshape(-1, x.shape[-1])

@@ -10,8 +10,10 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from layers import bfloat16, patches, winograd
+from layers import bfloat16, patches, quads, winograd
 from layers.pooling import pooled, spread
+
+QUADS_CHANNELS = 64  # up to so many a pooled 3 x 3 convolution is of quads (quads.py); with 256 it takes longer so
 
 
 def by_xla(x, kernel, stride: int, padding):
@@ -37,14 +39,23 @@ def _padding(x, size):
   return tuple((1, 1 - (have - want)) for have, want in zip(x.shape[1:3], size))
 
 
+def _by_quads(x, pool: bool) -> bool:
+  return pool and x.shape[3] <= QUADS_CHANNELS
+
+
 def _forward(x, kernel, size, pool):
   told = x.shape, x.dtype, kernel.shape, kernel.dtype
   assert kernel.shape[:3] == (3, 3, x.shape[3]) and kernel.dtype == x.dtype, told
   assert all(want <= have and not (pool and want % 2) for want, have in zip(size, x.shape[1:3])), (size, x.shape, pool)
   finish = pooled if pool else lambda y: (y,)
-  on_cpu = (functools.partial(winograd.convolution, size=size) if x.dtype == jnp.float32 else
-            functools.partial(patches.convolution, stride=1, padding=_padding(x, size)))
-  y, *corner = jax.lax.platform_dependent(x, kernel, cpu=functools.partial(on_cpu, finish=finish),
+
+  def on_cpu(x, kernel):
+    if x.dtype == jnp.float32:
+      return winograd.convolution(x, kernel, size, finish)
+    if _by_quads(x, pool):
+      return patches.convolution(x, quads.filters(kernel), 2, _padding(x, size), quads.pooled)
+    return patches.convolution(x, kernel, 1, _padding(x, size), finish)
+  y, *corner = jax.lax.platform_dependent(x, kernel, cpu=on_cpu,
                                           default=lambda x, kernel: finish(plain3x3(x, kernel, size)))
   return y, (x, kernel, *corner)
 
@@ -52,12 +63,20 @@ def _forward(x, kernel, size, pool):
 def _backward(size, pool, saved, dy):
   x, kernel, *corner = saved
   start = spread if pool else lambda dy: dy
-  on_cpu = (winograd.gradients if x.dtype == jnp.float32 else
-            functools.partial(patches.gradients, stride=1, padding=_padding(x, size)))
+
+  def on_cpu(x, kernel, *dy):
+    if x.dtype == jnp.float32:
+      return winograd.gradients(x, kernel, *dy, start=start)
+    how = dict(padding=_padding(x, size), start=start)
+    if not _by_quads(x, pool):
+      return patches.gradients(x, kernel, *dy, stride=1, **how)
+    total = patches.filters_total(x, quads.filters(kernel), *dy, stride=2, padding=how['padding'], turned=quads.turned)
+    return (patches.inputs_gradient(x, kernel, *dy, stride=1, **how),
+            patches.as_kernel(quads.summed(total, kernel), kernel))
 
   def plain(x, kernel, *dy):
     return jax.vjp(functools.partial(plain3x3, size=size), x, kernel)[1](start(*dy))
-  return jax.lax.platform_dependent(x, kernel, dy, *corner, cpu=functools.partial(on_cpu, start=start), default=plain)
+  return jax.lax.platform_dependent(x, kernel, dy, *corner, cpu=on_cpu, default=plain)
 
 
 conv3x3.defvjp(_forward, _backward)
@@ -89,7 +108,7 @@ def _by_patches_backward(stride, padding, saved, dy):
     if x.dtype == jnp.bfloat16:
       return patches.gradients(x, kernel, dy, stride=stride, padding=padding)
     dx = jax.vjp(lambda x: plain(x, kernel), x)[1](dy)[0]
-    return dx, patches.filters_gradient(x, kernel, dy, stride, padding)
+    return dx, patches.filters_gradient(x, kernel, dy, stride=stride, padding=padding)
   return jax.lax.platform_dependent(x, kernel, dy, cpu=on_cpu,
                                     default=lambda x, kernel, dy: jax.vjp(plain, x, kernel)[1](dy))
 

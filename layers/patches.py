@@ -18,11 +18,11 @@ ELEMENTS = 1 << 21  # of the patches of a block; half and twice as many measured
 MOST_IMAGES = 64
 
 
-def taps(x, window: tuple[int, int], stride: int):
+def taps(x, window: tuple[int, int], strides: tuple[int, int]):
   """((row, column), what each window has there: [B, H', W', C]) of windows over padded x: [B, H, W, C]."""
-  rows, columns = ((have - size) // stride * stride + 1 for have, size in zip(x.shape[1:], window))
+  rows, columns = ((have - size) // stride * stride + 1 for have, size, stride in zip(x.shape[1:3], window, strides))
   for i, j in itertools.product(*map(range, window)):
-    yield (i, j), x[:, i:i + rows:stride, j:j + columns:stride]
+    yield (i, j), x[:, i:i + rows:strides[0], j:j + columns:strides[1]]
 
 
 def _padded(x, padding):
@@ -32,7 +32,12 @@ def _padded(x, padding):
 
 def _patches(x, window: tuple[int, int], stride: int, padding):
   """x: `bits` of [B, H, W, C] -> [B * H' * W', window * C], floats."""
-  found = kept(jnp.concatenate([tap for _, tap in taps(_padded(x, padding), window, stride)], -1))
+  x, (height, width), strides = _padded(x, padding), window, (stride, stride)
+  if width % stride == 0:  # columns that a window steps over lie side by side: fewer pieces, and larger ones
+    columns = (x.shape[2] - width) // stride * stride + width
+    x = x[:, :, :columns].reshape(*x.shape[:2], columns // stride, stride * x.shape[3])
+    width, strides = width // stride, (stride, 1)
+  found = kept(jnp.concatenate([tap for _, tap in taps(x, (height, width), strides)], -1))
   return bfloat16.floats(found).reshape(-1, found.shape[-1])
 
 
@@ -45,60 +50,77 @@ def _block_images(x, kernel, stride: int, padding) -> tuple[int, tuple[int, int]
 
 
 def convolution(x, kernel, stride: int, padding, finish=lambda y: (y,)) -> tuple:
-  """What `finish` makes of each block's outputs, a tuple.
+  """What `finish` makes of each block's outputs, a tuple; it is given float32 that is rounded as `kernel` is.
 
   x: [B, H, W, C]; kernel: [h, w, C, K], of the same dtype; padding: ((before, after), ...) of rows and columns.
   """
-  window, filters = kernel.shape[:2], kernel.shape[3]
+  window, filters, dtype = kernel.shape[:2], kernel.shape[3], kernel.dtype
   matrix = kept(kernel.reshape(-1, filters))
   rows, size = _block_images(x, kernel, stride, padding)
 
   def block(x):
-    y = bfloat16.wide(_patches(x, window, stride, padding), matrix).astype(kernel.dtype)
-    return [bfloat16.bits(made) for made in finish(y.reshape(-1, *size, filters))], None
+    y = bfloat16.wide(_patches(x, window, stride, padding), matrix)
+    y = jax.lax.reduce_precision(y, jnp.finfo(dtype).nexp, jnp.finfo(dtype).nmant).reshape(-1, *size, filters)
+    return [bfloat16.bits(made.astype(dtype) if made.dtype == y.dtype else made) for made in finish(y)], None
   return tuple(map(bfloat16.floats, over_blocks(block, [bfloat16.bits(x)], rows=rows)[0]))
 
 
 def gradients(x, kernel, *dy, stride: int, padding, start=lambda dy: dy):
-  """Of x and of the kernel; `start` makes the gradient of a block's outputs from its part of `dy`, as `bits`."""
-  filters, (height, width) = kernel.shape[3], x.shape[1:3]
-  matrix = kept(kernel.reshape(-1, filters).T)
-  rows, _ = _block_images(x, kernel, stride, padding)
+  """Of x and of the kernel; `start` makes the gradient of a block's outputs from its part of `dy`."""
+  shares, rows = _shares(x, kernel, stride, padding), _block_images(x, kernel, stride, padding)[0]
 
   def block(x, *dy):
     dy = kept(start(*dy))
+    return [shares(dy)], _filters(x, kernel, bfloat16.turned(bfloat16.floats(dy)), stride, padding)
+  (dx,), total = over_blocks(block, list(map(bfloat16.bits, (x, *dy))), rows=rows, total=_none_yet(kernel))
+  return bfloat16.floats(dx), as_kernel(total, kernel)
+
+
+def inputs_gradient(x, kernel, *dy, stride: int, padding, start):
+  """The first of `gradients`; of x only the shape matters."""
+  shares, rows = _shares(x, kernel, stride, padding), _block_images(x, kernel, stride, padding)[0]
+  (dx,), _ = over_blocks(lambda *dy: ([shares(kept(start(*dy)))], None), list(map(bfloat16.bits, dy)), rows=rows)
+  return bfloat16.floats(dx)
+
+
+def filters_gradient(x, kernel, dy, *, stride: int, padding):
+  """The second of `gradients`; of the kernel only shape and dtype matter."""
+  return as_kernel(filters_total(x, kernel, dy, stride=stride, padding=padding), kernel)
+
+
+def filters_total(x, kernel, *dy, stride: int, padding, turned=bfloat16.turned):
+  """The same before it is rounded, float32 [K, h * w * C]; `turned` makes [K, B * H' * W'] of a block's part of `dy`."""
+  def block(x, *dy):
+    return [], _filters(x, kernel, turned(*map(bfloat16.floats, dy)), stride, padding)
+  rows, _ = _block_images(x, kernel, stride, padding)
+  return over_blocks(block, list(map(bfloat16.bits, (x, *dy))), rows=rows, total=_none_yet(kernel))[1]
+
+
+def _shares(x, kernel, stride: int, padding):
+  """The function from a block's gradient of outputs, `bits`, to that of inputs, `bits` too."""
+  filters, size = kernel.shape[3], x.shape[1:3]
+  matrix = kept(kernel.reshape(-1, filters).T)
+
+  def made(dy):
     shares = kept(bfloat16.wide(bfloat16.floats(dy).reshape(-1, filters), matrix))
     shares = shares.reshape(*dy.shape[:3], *kernel.shape[:3])
-    dx = sum(_spread(shares[:, :, :, i, j], (i, j), stride, padding, (height, width))
+    dx = sum(_spread(shares[:, :, :, i, j], (i, j), stride, padding, size)
              for i, j in itertools.product(*map(range, kernel.shape[:2])))
-    return [bfloat16.bits(dx.astype(kernel.dtype))], _filters(x, dy, kernel, stride, padding)
-
-  (dx,), total = over_blocks(block, [bfloat16.bits(array) for array in (x, *dy)], rows=rows, total=_none_yet(kernel))
-  return bfloat16.floats(dx), _as_kernel(total, kernel)
+    return bfloat16.bits(dx.astype(kernel.dtype))
+  return made
 
 
-def filters_gradient(x, kernel, dy, stride: int, padding):
-  """The second of `gradients`; of the kernel only its shape and dtype matter."""
-  rows, _ = _block_images(x, kernel, stride, padding)
-
-  def block(x, dy):
-    return [], _filters(x, dy, kernel, stride, padding)
-  total = over_blocks(block, [bfloat16.bits(x), bfloat16.bits(dy)], rows=rows, total=_none_yet(kernel))[1]
-  return _as_kernel(total, kernel)
-
-
-def _filters(x, dy, kernel, stride, padding):
+def _filters(x, kernel, turned, stride: int, padding):
   """A block's part of the filters' gradient: float32 [K, h * w * C]."""
-  dy = bfloat16.floats(dy)
-  seen = _patches(x, kernel.shape[:2], stride, padding)
-  return bfloat16.over_rows(dy, seen.reshape(*dy.shape[:3], -1))
+  return bfloat16.wide(turned, _patches(x, kernel.shape[:2], stride, padding))
 
 
 def _none_yet(kernel):
   return jnp.zeros((kernel.shape[3], math.prod(kernel.shape[:3])), jnp.float32)
 
 
-def _as_kernel(total, kernel):
+def as_kernel(total, kernel):
+  """float32 [K, h * w * C] -> [h, w, C, K], rounded."""
   return total.astype(kernel.dtype).T.reshape(kernel.shape)  # in this order: see bfloat16.py
 
 

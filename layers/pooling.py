@@ -12,6 +12,11 @@ def pooled(x):
   batch, height, width, channels = x.shape
   x = x[:, :height // 2 * 2, :width // 2 * 2].reshape(batch, height // 2, 2, width // 2, 2, channels)
   (a, b), (c, d) = [[x[:, :, i, :, j] for j in (0, 1)] for i in (0, 1)]
+  return largest(a, b, c, d)
+
+
+def largest(a, b, c, d):
+  """(maxima of the four corners of windows, which corner has each: uint8, 2 * its row + its column)."""
   upper, lower = jnp.maximum(a, b), jnp.maximum(c, d)
   corner = jnp.where(lower > upper, 2 + (d > c).astype(jnp.uint8), (b > a).astype(jnp.uint8))
   return jnp.maximum(upper, lower), corner

@@ -42,7 +42,7 @@ def convolution(x, kernel, stride: int, padding):
 
 def _products(x, kernel, stride, padding):
   height, width, channels, filters = kernel.shape
-  found = list(taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (height, width), stride))
+  found = list(taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (height, width), (stride, stride)))
   y = sum(bfloat16.wide(tap.reshape(-1, channels), kernel[i, j]) for (i, j), tap in found)
   return y.astype(x.dtype).reshape(*found[0][1].shape[:3], filters)
 
@@ -55,5 +55,5 @@ def max_pool(x, size: int, stride: int, padding: int):
 
   def slices(x):
     x = jnp.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)), constant_values=-jnp.inf)
-    return functools.reduce(jnp.maximum, (tap for _, tap in taps(x, (size, size), stride)))
+    return functools.reduce(jnp.maximum, (tap for _, tap in taps(x, (size, size), (stride, stride))))
   return jax.lax.platform_dependent(x, cpu=slices, default=windows)

@@ -9,6 +9,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from layers.bfloat16 import kept
+
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def normalized(x, bias, activation, epsilon: float):
@@ -39,18 +41,27 @@ def _backward(activation, epsilon, saved, gradients):
     standard = _standardized(x, mean, variance, epsilon)
     return standard, jax.vjp(activation, standard + bias)[1](dy.astype(jnp.float32))[0]
 
+  def finished(x, standard, dz, total, along):
+    dx = (dz - (total + standard * along) / (x.size // x.shape[-1])) * jax.lax.rsqrt(variance + epsilon)
+    return dx.astype(x.dtype), total
+
   def twice(x, bias, dy):
     standard, dz = parts(x, dy)
     total, along = dz.sum((0, 1, 2)), (dz * standard).sum((0, 1, 2))
     # The barrier keeps the compiler from finding that this was computed before, and writing it out for here.
-    standard, dz = parts(*jax.lax.optimization_barrier((x, dy)))
-    dx = (dz - (total + standard * along) / (x.size // x.shape[-1])) * jax.lax.rsqrt(variance + epsilon)
-    return dx.astype(x.dtype), total
+    return finished(x, *parts(*kept((x, dy))), total, along)
+
+  def once(x, bias, dy):
+    standard, dz = parts(x, dy)
+    dz = kept(dz)
+    total, along = dz.sum((0, 1, 2)), (dz * x.astype(jnp.float32)).sum((0, 1, 2))
+    along = (along - mean * total) * jax.lax.rsqrt(variance + epsilon)
+    return finished(x, standard, dz, total, along)
 
   def automatic(x, bias, dy):
     return jax.vjp(lambda x, bias: _forward(x, bias, activation, epsilon)[0][0], x, bias)[1](dy)
 
-  return jax.lax.platform_dependent(x, bias, gradients[0], cuda=twice, default=automatic)
+  return jax.lax.platform_dependent(x, bias, gradients[0], cuda=twice, cpu=once, default=automatic)
 
 
 normalized.defvjp(_forward, _backward)
