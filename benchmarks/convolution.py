@@ -4,8 +4,8 @@
 
 The peers are XLA's own convolution, and flax's max_pool, with their gradients, in the same process, dtype and shapes,
 and take turns with ours, so that what else the machine does falls on both. One line on stderr a shape.
-Two lines for each dtype: the seconds of one pass through the six convolutions of the network, and through its three
-2 x 2 poolings.
+Two lines for each dtype: the seconds of one pass through the six convolutions of the network, every other one with the
+pooling that follows it, and through the three 2 x 2 poolings alone.
 """
 import functools
 import time
@@ -22,7 +22,8 @@ from launchers import command
 from layers.convolution import conv3x3, plain3x3
 from layers.pooling import max_pool
 
-# (rows and columns in, computed, channels in, filters): airbench's, 32 x 32 images, widths 64, 256, 256
+# (rows and columns in, computed, channels in, filters): airbench's, 32 x 32 images, widths 64, 256, 256; pooled are the
+# first of each width
 SHAPES = ((31, 30, 24, 64), (15, 15, 64, 64), (15, 14, 64, 256), (7, 7, 256, 256), (7, 6, 256, 256), (3, 3, 256, 256))
 POOLED = ((30, 64), (14, 256), (6, 256))  # rows and columns, channels
 REPETITIONS = 5
@@ -52,16 +53,26 @@ def normal(shape, dtype):
   return jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype)
 
 
+def xlas(x, kernel, size, pool):
+  y = plain3x3(x, kernel, size)
+  return flax_pool(y) if pool else y
+
+
+def flax_pool(x):
+  return nn.max_pool(x, (2, 2), (2, 2))
+
+
 def convolutions(batch_size: int, dtype):
   """(ours, peer, arguments) of each: forward and backward pass."""
   def both(convolution, x, kernel, dy):
     return convolution(x, kernel), jax.vjp(convolution, x, kernel)[1](dy)
   for number in progress.told(len(SHAPES), f'convolution {dtype}, shape'):
     size, computed, channels, filters = SHAPES[number]
-    yield (*(functools.partial(both, functools.partial(convolution, size=(computed, computed)))
-             for convolution in (lambda x, kernel, size: conv3x3(x, kernel, size), plain3x3)),
+    pool, given = number % 2 == 0, computed // 2 if number % 2 == 0 else computed
+    yield (*(functools.partial(both, functools.partial(convolution, size=(computed, computed), pool=pool))
+             for convolution in (lambda x, kernel, size, pool: conv3x3(x, kernel, size, pool), xlas)),
            (normal((batch_size, size, size, channels), dtype), normal((3, 3, channels, filters), dtype),
-            normal((batch_size, computed, computed, filters), dtype)))
+            normal((batch_size, given, given, filters), dtype)))
 
 
 def poolings(batch_size: int, dtype):
@@ -70,7 +81,7 @@ def poolings(batch_size: int, dtype):
     return pool(x), jax.vjp(pool, x)[1](dy)
   for number in progress.told(len(POOLED), f'pooling {dtype}, shape'):
     size, channels = POOLED[number]
-    yield (*(functools.partial(both, pool) for pool in (max_pool, lambda x: nn.max_pool(x, (2, 2), (2, 2)))),
+    yield (*(functools.partial(both, pool) for pool in (max_pool, flax_pool)),
            (normal((batch_size, size, size, channels), dtype),
             normal((batch_size, size // 2, size // 2, channels), dtype)))
 
@@ -80,7 +91,7 @@ def main(argv: list[str], doc: str) -> int:
     return command.print_help(doc)
   command.parse(argv)
   for dtype in ('float32', 'bfloat16'):
-    for what, cases, name in (('convolution', convolutions, "XLA's convolution"),
+    for what, cases, name in (('convolution', convolutions, "XLA's convolution, flax's max_pool"),
                               ('pooling', poolings, "flax's max_pool")):
       ours, peer = timed(cases(FLAGS.batch_size, dtype))
       report(what, ours=ours, peer=peer, peer_name=name, unit='s', dtype=dtype, batch_size=FLAGS.batch_size,

@@ -3,7 +3,8 @@
   python -m benchmarks.numerics --data_dir=DIR [--reference=cifar] [--runs=10] [--num_epochs=N] [--dtype=float32]
 
 Each seed trains a small network twice, ours as it is, the peer with other parts where CPUs compute otherwise than XLA:
-  cifar            a narrow airbench; XLA's convolution, flax's pooling, jax.nn's GELU
+  cifar            a narrow airbench; XLA's convolution, flax's pooling, jax.nn's GELU, automatic gradients of
+                   normalisations
   resnet_imagenet  a narrow ResNet-18 on photographs of 112 x 112 (Imagenette, prepared); XLA's convolutions
   squad            the tiny reader, on the shortest paragraphs; XLA's products as flax asks for them, flax's dropout
 and with automatic gradients of them. Initialisation, order and augmentation are the same, and so is all that is drawn
@@ -27,7 +28,7 @@ from benchmarks.report import report
 from input_pipelines.buckets import BucketOnce
 from launchers import command
 from layers import convolution
-from references.cifar import cifar10
+from references.cifar import cifar10, normalization
 from references.cifar import model as cifar_model
 from references.cifar.configs import airbench94_muon
 from references.resnet_imagenet import model as resnet_model
@@ -108,6 +109,10 @@ def gelu(x):
   return jax.nn.gelu(x, approximate=False)
 
 
+def normalized(x, bias, activation, epsilon):
+  return normalization.normalized.__wrapped__(x, bias, activation, epsilon)
+
+
 def convolve(x, kernel, stride, padding, train):
   del train
   return convolution.by_xla(x, kernel, stride, padding)
@@ -132,7 +137,8 @@ class Parts(NamedTuple):
 PARTS = {
     'cifar': Parts(
         cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=conv3x3, few_channels=few_channels,
-                                                max_pool=max_pool, gelu=gelu),
+                                                max_pool=max_pool, gelu=gelu,
+                                                normalized=normalized),
                             mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
     'resnet_imagenet': Parts(
         resnet_config, 4.0, (mock.patch.object(resnet_model, 'convolve', convolve),), "XLA's convolutions"),

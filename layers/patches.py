@@ -89,7 +89,7 @@ def filters_gradient(x, kernel, dy, *, stride: int, padding):
 
 
 def filters_total(x, kernel, *dy, stride: int, padding, turned=bfloat16.turned):
-  """The same before it is rounded, float32 [K, h * w * C]; `turned` makes [K, B * H' * W'] of a block's part of `dy`."""
+  """The same, not yet rounded: float32 [K, h * w * C]; `turned` makes [K, B * H' * W'] of a block's part of `dy`."""
   def block(x, *dy):
     return [], _filters(x, kernel, turned(*map(bfloat16.floats, dy)), stride, padding)
   rows, _ = _block_images(x, kernel, stride, padding)

@@ -2,7 +2,8 @@
 
 On NVIDIA's GPUs it passes over memory twice: the activation's slope is computed once for the sums over the batch and
 again for the result, where automatic differentiation writes float32 arrays out in between. CPUs take three times as
-long that way (benchmarks/NOTES.md), so elsewhere it is automatic differentiation's.
+long that way: there the slope is computed once and written out, which takes half as long as what automatic
+differentiation writes (benchmarks/NOTES.md). Elsewhere it is automatic differentiation's.
 """
 import functools
 

@@ -69,3 +69,21 @@ def test_the_peer_of_squad_drops_by_flax_and_ours_does_not():
       {}, x, True, rngs={'dropout': jax.random.key(0)}))(jnp.ones((4, 8))))
   ours, theirs = both('squad', drop)
   assert 'bitcast_convert_type' in ours and 'bernoulli' in theirs and 'bernoulli' not in ours
+
+
+def test_of_the_reader_a_tenth_is_evaluated_and_each_question_of_it_once():
+  whole = numerics.squad_config().make_task('').data['eval']
+  task = numerics.evaluated_in_part(numerics.squad_config().make_task(''))
+  order = task.data['eval'].order
+  assert order.num_steps == whole.order.num_steps // 10 == 16
+  rows = order.rows(0, order.num_steps).index
+  np.testing.assert_array_equal(rows, whole.order.rows(0, 16).index)
+  assert len(np.unique(rows)) == rows.size == task.target.num_examples == order.num_examples and rows.min() >= 0
+  assert [order.shape_at(step) for step in (0, 15)] == [whole.shape_at(step) for step in (0, 15)]
+
+
+def test_the_peer_of_cifar_has_automatic_gradients_of_its_normalisations():
+  x = jnp.ones((4, 2, 2, 3))
+  ours, theirs = both('cifar', lambda: str(jax.make_jaxpr(
+      lambda x: numerics.cifar_model.normalized(x, jnp.zeros(3), jax.nn.silu, 1e-5)[0])(x)))
+  assert 'custom_vjp_call' in ours and 'custom_vjp_call' not in theirs

@@ -10,10 +10,11 @@ from layers import convolution, patches
 from layers.blocks import LEAST_IMAGES, over_blocks
 from tests.layers import divided
 
-# window, stride, padding: airbench's, two of stride 2, ResNet's stem, one that is cut, a whitening, a wide one
+# window, stride, padding: airbench's, two of stride 2, ResNet's stem, one that is cut, a whitening, a wide one,
+# and two whose windows are whole steps wide
 WINDOWS = [((3, 3), 1, ((1, 0), (1, 1))), ((3, 3), 2, ((1, 1), (1, 1))), ((5, 5), 2, ((2, 2), (2, 2))),
            ((4, 4), 1, ((2, 1), (2, 1))), ((3, 3), 1, ((1, -2), (1, 1))), ((2, 2), 1, ((0, 0), (0, 0))),
-           ((1, 5), 3, ((0, 0), (2, 1)))]
+           ((1, 5), 3, ((0, 0), (2, 1))), ((4, 4), 2, ((1, 0), (1, 0))), ((3, 6), 3, ((2, 1), (0, 2)))]
 
 
 @pytest.mark.parametrize('dtype, tolerance', [(jnp.float32, 1e-5), (jnp.bfloat16, 4e-3)])
@@ -33,6 +34,7 @@ def test_values_and_gradients_are_the_convolutions(monkeypatch, window, stride, 
     assert have.shape == want.shape and have.dtype == dtype
     assert np.linalg.norm(np.asarray(have, np.float32) - want) <= tolerance * np.linalg.norm(want)
   np.testing.assert_array_equal(patches.filters_gradient(x, kernel, dy, **how), gradients[1])
+  np.testing.assert_array_equal(patches.inputs_gradient(x, kernel, dy, **how, start=lambda dy: dy), gradients[0])
 
 
 def test_a_single_block_can_be_computed_and_is_the_same():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from references.cifar import normalization
 from references.cifar.model import BatchNorm, gelu
 from references.cifar.normalization import normalized
 
@@ -52,6 +53,15 @@ def test_the_layer_keeps_flaxs_parameters_and_statistics_and_evaluates_as_flax_d
   variables = {**first, **updated}
   np.testing.assert_array_equal(ours.clone(use_running_average=True).apply(variables, x),
                                 gelu(flaxs.clone(use_running_average=True).apply(variables, x)))
+
+
+def test_on_cpus_the_gradient_is_automatic_differentiations_far_from_zero_too():
+  x, bias, dy = made('float32', (16, 5, 4, 3))
+  x = x + jnp.asarray([0.0, 30.0, -300.0])
+  ours, automatic = (jax.vjp(lambda x, bias: f(x, bias, gelu, 1e-12)[0], x, bias)[1](dy) for f in (
+      normalized, lambda *args: normalization._forward(*args)[0]))
+  for a, b in zip(ours, automatic, strict=True):
+    assert np.linalg.norm(a - b) <= 2e-4 * np.linalg.norm(b)  # float32 has no more where the mean is 150 deviations
 
 
 def test_a_constant_channel_is_the_bias_alone():
