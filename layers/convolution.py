@@ -67,11 +67,12 @@ def _backward(size, pool, saved, dy):
   def on_cpu(x, kernel, *dy):
     if x.dtype == jnp.float32:
       return winograd.gradients(x, kernel, *dy, start=start)
-    how = dict(padding=_padding(x, size), start=start)
+    padding = _padding(x, size)
     if not _by_quads(x, pool):
-      return patches.gradients(x, kernel, *dy, stride=1, **how)
-    total = patches.filters_total(x, quads.filters(kernel), *dy, stride=2, padding=how['padding'], turned=quads.turned)
-    return (patches.inputs_gradient(x, kernel, *dy, stride=1, **how),
+      return patches.gradients(x, kernel, *dy, stride=1, padding=padding, start=start)
+    # the inputs' gradient is faster by windows of 3 x 3
+    total = patches.filters_total(x, quads.filters(kernel), *dy, stride=2, padding=padding, turned=quads.turned)
+    return (patches.inputs_gradient(x, kernel, *dy, stride=1, padding=padding, start=start),
             patches.as_kernel(quads.summed(total, kernel), kernel))
 
   def plain(x, kernel, *dy):
