@@ -7,8 +7,8 @@ progressive resizing, and test-time augmentation as fastest.py does.
 Expect 8 and a half minutes on two idle cores of an Intel Xeon with AMX, a matrix unit for bfloat16: 94.16 %, 510 s by
 DAWNBench's clock, of which 472 s are training and 36 a compilation, most of it cold (seed 0, jax 0.10.2, 2026-11-27;
 tape: results/cifar10_cpu_2core_amx). The author's airbench94_muon.py, in torch, 200 steps of 2,000 whole images, took
-569 s on the same cores right after and got 94.13 %; ours took 505 s by its clock, which counts the last evaluation: 1.13
-times as fast, one run each. Another run of ours, with other work beside it and before the last changes to its layers,
+569 s on the same cores right after and got 94.13 %; ours took 505 s by its clock, which counts the last evaluation:
+1.13 times as fast, one run each. Another of ours, with other work beside it and before the last changes to its layers,
 got 94.37 %; with 8 epochs one got 93.69 %. Such runs differ by about 0.14 % (sd), so some will miss 94 %.
 
 Without bfloat16 instructions, in float32, this recipe was not run yet. The one before, airbench94_muon's on images that
