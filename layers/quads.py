@@ -4,8 +4,8 @@ Two by two outputs of a 3 x 3 window see 4 x 4 inputs. A window of that size, wh
 times, one for each place, takes 1.8 times the multiplications but makes 2.3 times fewer patches (patches.py), and its
 maxima are of channels that lie side by side. That is a gain on CPUs for few channels, whose products are small.
 
-The filters are filled up with zeros, so an infinite input makes NaN of outputs that it should not reach; and a batch that
-is divided over devices sums larger gradients of filters over them.
+The filters are filled up with zeros, so an infinite input makes NaN of outputs that it should not reach; and a batch
+that is divided over devices sums larger gradients of filters over them.
 """
 import jax.numpy as jnp
 
