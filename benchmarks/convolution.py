@@ -68,7 +68,8 @@ def convolutions(batch_size: int, dtype):
     return convolution(x, kernel), jax.vjp(convolution, x, kernel)[1](dy)
   for number in progress.told(len(SHAPES), f'convolution {dtype}, shape'):
     size, computed, channels, filters = SHAPES[number]
-    pool, given = number % 2 == 0, computed // 2 if number % 2 == 0 else computed
+    pool = number % 2 == 0
+    given = computed // 2 if pool else computed
     yield (*(functools.partial(both, functools.partial(convolution, size=(computed, computed), pool=pool))
              for convolution in (lambda x, kernel, size, pool: conv3x3(x, kernel, size, pool), xlas)),
            (normal((batch_size, size, size, channels), dtype), normal((3, 3, channels, filters), dtype),
