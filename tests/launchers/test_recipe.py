@@ -243,17 +243,17 @@ def test_evaluations_are_where_the_config_wants_them(runs):
   def every_second(events):
     stops = [e for e in events if e['event'] == 'eval' and e['edge'] == 'stop']
     events[:] = [e for e in events if not any(e is stop for stop in stops[1:-1:2])]
-  assert any('evaluation 2 is at step 75, by its config at step 50' in line for line in lines(runs, 1, every_second))
+  assert any('evaluation 2 is at step 96, by its config at step 64' in line for line in lines(runs, 1, every_second))
 
   def first_left_out(events):
     events.remove(next(e for e in events if e['event'] == 'eval' and e['edge'] == 'stop'))
   found = lines(runs, 0, first_left_out)
-  assert any('evaluation 1 is at step 50, by its config at step 25' in line for line in found)
+  assert any('evaluation 1 is at step 64, by its config at step 32' in line for line in found)
 
   def once_more(events):
     at = next(n for n, e in enumerate(events) if e['event'] == 'eval' and e['edge'] == 'stop')
     events.insert(at, {**events[at], 'step': 12})
-  assert any('evaluation 1 is at step 12, by its config at step 25' in line for line in lines(runs, 0, once_more))
+  assert any('evaluation 1 is at step 12, by its config at step 32' in line for line in lines(runs, 0, once_more))
 
 
 def test_a_run_without_its_target_goes_on_to_the_end_of_its_schedule(runs):
