@@ -24,6 +24,7 @@ import jax
 from absl import flags
 
 from benchmarks import progress
+from benchmarks.convolution import flax_pool, xlas
 from benchmarks.report import report
 from input_pipelines.buckets import BucketOnce
 from launchers import command
@@ -92,25 +93,12 @@ def evaluated_in_part(task):
   return task
 
 
-def max_pool(x):
-  return nn.max_pool(x, (2, 2), (2, 2))
-
-
-def conv3x3(x, kernel, size, pool=False):
-  y = convolution.plain3x3(x, kernel, size)
-  return max_pool(y) if pool else y
-
-
 def few_channels(x, kernel):
   return convolution.by_xla(x, kernel, 1, 'VALID')
 
 
 def gelu(x):
   return jax.nn.gelu(x, approximate=False)
-
-
-def normalized(x, bias, activation, epsilon):
-  return normalization.normalized.__wrapped__(x, bias, activation, epsilon)
 
 
 def convolve(x, kernel, stride, padding, train):
@@ -136,9 +124,9 @@ class Parts(NamedTuple):
 
 PARTS = {
     'cifar': Parts(
-        cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=conv3x3, few_channels=few_channels,
-                                                max_pool=max_pool, gelu=gelu,
-                                                normalized=normalized),
+        cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=xlas, few_channels=few_channels,
+                                                max_pool=flax_pool, gelu=gelu,
+                                                normalized=normalization.normalized.__wrapped__),
                             mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
     'resnet_imagenet': Parts(
         resnet_config, 4.0, (mock.patch.object(resnet_model, 'convolve', convolve),), "XLA's convolutions"),
