@@ -5,7 +5,8 @@
 Trains as the file's own last lines do, a warm-up run first, and prints one line of JSON a run: accuracy with its
 test-time augmentation, and seconds on its own clock. Nothing of it is copied. On a machine without CUDA, for which it
 was not written, the names of CUDA that it uses stand for the CPU: half precision becomes float32 (with --dtype=bfloat16
-under torch's autocast), its events read the clock, and only its first batch is run beforehand, since that compiles all.
+under torch's autocast), its events read the clock, freed memory stays with the process as in launchers.train, and
+beforehand there is one batch of each kind instead of a whole run, since those compile all.
 """
 import contextlib
 import importlib.util
@@ -20,7 +21,7 @@ from absl import flags
 
 from benchmarks import extras
 from input_pipelines import cifar10
-from launchers import command
+from launchers import command, memory
 from scoring.problem import Problem
 
 FILE = 'airbench94_muon.py'
@@ -106,7 +107,7 @@ def write_data(torch, data_dir: str, folder: Path):
 
 
 def warm_up(peer, model, where: str):
-  """As the file does; on a CPU one batch forwards and back, and one forwards, since that compiles all there is."""
+  """As the file does; on a CPU a batch for each program that is compiled: two gradients, Muon, two evaluations."""
   if where == 'cuda':
     peer.main('warmup', model)
     return
@@ -114,13 +115,18 @@ def warm_up(peer, model, where: str):
   images, labels = next(iter(peer.CifarLoader('cifar10', batch_size=2000, aug={'flip': True, 'translate': 2})))
   for kept in (True, False):  # while the whitening bias is trained, and afterwards
     peer.F.cross_entropy(model(images, whiten_bias_grad=kept), labels).backward()
+  filters = [p for p in model.parameters() if p.ndim == 4 and p.requires_grad]
+  peer.Muon(filters, lr=0.24, momentum=0.6, nesterov=True).step()  # `main` draws all weights anew
   model.zero_grad(set_to_none=True)
-  peer.evaluate(model, peer.CifarLoader('cifar10', train=False, batch_size=2000))
+  test = peer.CifarLoader('cifar10', train=False, batch_size=2000)
+  test.images, test.labels = test.images[:2000], test.labels[:2000]
+  for views in (0, 2):  # after each epoch, and at the end, whose shifted images lie otherwise in memory
+    peer.evaluate(model, test, tta_level=views)
 
 
 def train(peer_dir: str, data_dir: str, runs: int, dtype: str):
   """Yields {run, accuracy, seconds, device, torch} of each run, after the warm-up."""
-  peer = load(peer_dir)
+  peer, data_dir = load(peer_dir), Path(data_dir).expanduser().absolute()  # it trains in a folder of its own
   import torch
   told = []  # what it would print, a row an epoch and one at the end
   peer.print_training_details = lambda variables, is_final_entry: told.append(variables)
@@ -138,6 +144,7 @@ def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
   command.parse(argv)
+  memory.keep_freed()
   for run in train(FLAGS.peer_dir, FLAGS.data_dir, FLAGS.runs, FLAGS.dtype):
     print(json.dumps(run), flush=True)
   return 0
