@@ -25,7 +25,7 @@ from layers.pooling import max_pool
 # (rows and columns in, computed, channels in, filters): airbench's, 32 x 32 images, widths 64, 256, 256; pooled are the
 # first of each width
 SHAPES = ((31, 30, 24, 64), (15, 15, 64, 64), (15, 14, 64, 256), (7, 7, 256, 256), (7, 6, 256, 256), (3, 3, 256, 256))
-POOLED = ((30, 64), (14, 256), (6, 256))  # rows and columns, channels
+POOLED = [(computed, filters) for _, computed, _, filters in SHAPES[::2]]
 REPETITIONS = 5
 
 FLAGS = flags.FLAGS
@@ -62,10 +62,15 @@ def flax_pool(x):
   return nn.max_pool(x, (2, 2), (2, 2))
 
 
+def both(function, *arguments):
+  """What a function has, and its gradients; the last argument is that of its result."""
+  *given, dy = arguments
+  y, transposed = jax.vjp(function, *given)
+  return y, transposed(dy)
+
+
 def convolutions(batch_size: int, dtype):
   """(ours, peer, arguments) of each: forward and backward pass."""
-  def both(convolution, x, kernel, dy):
-    return convolution(x, kernel), jax.vjp(convolution, x, kernel)[1](dy)
   for number in progress.told(len(SHAPES), f'convolution {dtype}, shape'):
     size, computed, channels, filters = SHAPES[number]
     pool = number % 2 == 0
@@ -78,8 +83,6 @@ def convolutions(batch_size: int, dtype):
 
 def poolings(batch_size: int, dtype):
   """(ours, peer, arguments) of each: forward and backward pass."""
-  def both(pool, x, dy):
-    return pool(x), jax.vjp(pool, x)[1](dy)
   for number in progress.told(len(POOLED), f'pooling {dtype}, shape'):
     size, channels = POOLED[number]
     yield (*(functools.partial(both, pool) for pool in (max_pool, flax_pool)),
@@ -96,7 +99,7 @@ def main(argv: list[str], doc: str) -> int:
                               ('pooling', poolings, "flax's max_pool")):
       ours, peer = timed(cases(FLAGS.batch_size, dtype))
       report(what, ours=ours, peer=peer, peer_name=name, unit='s', dtype=dtype, batch_size=FLAGS.batch_size,
-             jax=jax.__version__, platform=jax.default_backend())
+             platform=jax.default_backend())
   return 0
 
 

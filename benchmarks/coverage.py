@@ -85,5 +85,6 @@ def main(argv: list[str], doc: str) -> int:
 if __name__ == '__main__':
   flags.DEFINE_integer('experiments', 2000, 'of each kind', lower_bound=20)
   flags.DEFINE_list('sizes', ['5', '10', '25', '50', '100'], 'numbers of values')
-  flags.register_validator('sizes', lambda given: all(map(str.isdecimal, given)), 'must be numbers')
+  flags.register_validator('sizes', lambda given: all(n.isdecimal() and int(n) > 1 for n in given),
+                           'must be numbers above 1: an interval takes two values')
   command.run(main, __doc__)

@@ -31,9 +31,13 @@ TASKS = {'digits': 'references.cifar.task', 'cifar10': 'references.cifar.cifar10
 
 def restored(workdir: Path, data_dir: str):
   """(task, variables) of the newest checkpoint of a run of images."""
-  header = tapes.read(workdir)[0]
-  module = importlib.import_module(TASKS.get(header['benchmark'], 'references.resnet_imagenet.task'))
-  task = configs.from_text(module.Config, header['config']).make_task(data_dir)
+  try:
+    header = tapes.read(workdir)[0]
+    module = importlib.import_module(TASKS.get(header['benchmark'], 'references.resnet_imagenet.task'))
+    config = configs.from_text(module.Config, header['config'])
+  except (IndexError, TypeError):
+    raise Problem(f'--workdir={workdir}: is not a run of images; name one') from None
+  task = config.make_task(data_dir)
   found = checkpoint.Checkpoints(workdir.absolute() / 'checkpoints').restore_newest(
       programs.abstract_state(task, meshes.make_mesh()), set_aside=False)
   if found is None:
@@ -49,6 +53,8 @@ def main(argv: list[str], doc: str) -> int:
   size, total = task.config.eval_batch_size, min(FLAGS.num_images, task.target.num_examples)
   models = {fold: task.serve(variables, fold=fold) for fold in (True, False)}
   engines = {fold: Engine(served, (size,)) for fold, served in models.items()}
+  for engine in engines.values():
+    engine.warm_up()
   answers, seconds = {fold: [] for fold in models}, {fold: [] for fold in models}
   for number in progress.told(-(-total // size), 'batch'):
     chosen = list(range(number * size, min((number + 1) * size, total)))
@@ -68,7 +74,7 @@ def main(argv: list[str], doc: str) -> int:
       print(f'{"folded" if fold else "as trained"}: {metrics}')
   report('folding', ours=seconds[True], peer=seconds[False], peer_name='as trained', unit='s/image',
          changed=int((folded != whole).sum()), num_images=total, compute_dtype=task.config.compute_dtype,
-         jax=jax.__version__, platform=jax.default_backend())
+         platform=jax.default_backend())
   return 0
 
 

@@ -35,6 +35,8 @@ flags.register_validator('dtypes', {'bfloat16', 'float32'}.issuperset, 'must be 
 flags.DEFINE_list('scenarios', ['single_stream', 'offline'], 'batch 1, or the largest batches')
 flags.register_validator('scenarios', {'single_stream', 'offline'}.issuperset, 'must be of single_stream and offline')
 flags.DEFINE_integer('batch_size', 0, 'of offline; 0: 16 on a CPU, 64 on an accelerator', lower_bound=0)
+flags.register_validator('batch_size', lambda size: not size or serving_cases.NUM_SAMPLES % size == 0,
+                         f'must divide {serving_cases.NUM_SAMPLES}')
 flags.DEFINE_list('torch_modes', [], "of torch.compile; default: 'default' on a CPU, and on a GPU "
                   "'reduce-overhead' and 'max-autotune', which both use CUDA graphs")
 flags.DEFINE_float('seconds', 4.0, 'of a turn, about', lower_bound=0)

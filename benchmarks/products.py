@@ -1,9 +1,10 @@
-"""What serving/products.py gains on CPUs: CPU seconds of the products and convolutions of BERT base and ResNet-50.
+"""What layers/dense.py and serving/products.py gain on CPUs: CPU seconds of products of BERT base and ResNet-50.
 
   python -m benchmarks.products
 
 The peer is what XLA makes of the same operation, in the same process and type, with the same constant weights. One line
-of JSON for each kind and type: the sum over its shapes, one example each. No flags but --help.
+of JSON for each kind and type where ours is not XLA's own: the sum over its shapes, one example each. No flags but
+--help.
 """
 import functools
 import time
@@ -14,6 +15,7 @@ import numpy as np
 
 from benchmarks.report import report
 from launchers import command
+from layers import dense
 from serving import products
 
 REPETITIONS = 15
@@ -21,7 +23,7 @@ REPETITIONS = 15
 SHAPES = {'3x3': (3, ((56, 64, 64), (28, 128, 128), (14, 256, 256), (7, 512, 512))),
           '1x1': (1, ((56, 64, 256), (28, 512, 128), (14, 1024, 256), (7, 2048, 512)))}
 DENSE = ((384, 768, 768), (384, 768, 3072), (384, 3072, 768))  # rows, channels in, out: BERT base's layers
-NUMBERS = (((1,), (0,)), ((), ()))
+KINDS = {'float32': ('1x1',), 'bfloat16': ('dense', *SHAPES)}
 
 
 def operations(kind: str, dtype):
@@ -31,8 +33,8 @@ def operations(kind: str, dtype):
   if kind == 'dense':
     for rows, channels, width in DENSE:
       kernel = np.asarray(made(channels, width))
-      yield (lambda x, kernel=kernel: products.dot_general(x, kernel, NUMBERS),
-             lambda x, kernel=kernel: jax.lax.dot_general(x, kernel, NUMBERS), made(rows, channels))
+      yield (functools.partial(dense.product, kernel=kernel), functools.partial(jnp.matmul, b=kernel),
+             made(rows, channels))
     return
   size, shapes = SHAPES[kind]
   for rows, channels, filters in shapes:
@@ -46,8 +48,8 @@ def main(argv: list[str], doc: str) -> int:
   if command.help_wanted(argv):
     return command.print_help(doc)
   command.parse(argv)
-  for dtype in ('float32', 'bfloat16'):
-    for kind in ('dense', *SHAPES):
+  for dtype, kinds in KINDS.items():
+    for kind in kinds:
       seconds = [[0.0] * REPETITIONS for _ in range(2)]
       for *both, x in operations(kind, dtype):
         compiled = [jax.jit(operation).lower(x).compile() for operation in both]
@@ -58,7 +60,7 @@ def main(argv: list[str], doc: str) -> int:
             if repetition >= 0:
               kept[repetition] += time.process_time() - start
       report('products', ours=seconds[0], peer=seconds[1], peer_name="XLA's own", unit='CPU s', kind=kind, dtype=dtype,
-             device=jax.devices()[0].device_kind, jax=jax.__version__)
+             device=jax.devices()[0].device_kind)
   return 0
 
 

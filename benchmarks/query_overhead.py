@@ -92,7 +92,7 @@ def main(argv: list[str], doc: str) -> int:
            unit='us/query', reference=name, dtype=FLAGS.dtype, constants=engine.constants,
            arguments=1 if engine.constants else 1 + len(jax.tree.leaves(served.weights)),
            percentiles={key: round(float(np.median([found[key] for found in kept[0]])), 2) for key in ('p50', 'p99')},
-           queries=FLAGS.queries, device=jax.devices()[0].device_kind, jax=jax.__version__)
+           queries=FLAGS.queries, device=jax.devices()[0].device_kind)
   return 0
 
 

@@ -48,7 +48,8 @@ def command(name: str = '', arguments=None) -> str:
 
 def shown(arguments) -> str:
   """A command of Python, each flag as --name=value; folders and interpreters of this machine are left out."""
-  return shlex.join(['python', *(re.sub(r'(--\w*_?(?:dir|python|images))=[^,]+', r'\1=...', one) for one in arguments)])
+  place = r'(--\w*(?:dir|python|images))=(?!\d+$)[^,]+'  # --images=20000 is a number of them
+  return shlex.join(['python', *(re.sub(place, r'\1=...', one) for one in arguments)])
 
 
 def versions() -> dict[str, str]:

@@ -105,6 +105,7 @@ class TorchCompiled:
     import torch._inductor.config as inductor
     inductor.freezing = True
     torch.set_num_threads(THREADS)
+    torch.set_float32_matmul_precision('high')  # on GPUs TF32, as jax has it by default
     device = DEVICES[jax.default_backend()]
     net = case.network(torch, getattr(torch, dtype)).to(device).eval().requires_grad_(False)
     compiled = torch.compile(net, mode=None if self.mode == 'default' else self.mode, dynamic=False)

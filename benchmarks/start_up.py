@@ -28,18 +28,20 @@ from scoring import clocks
 FLAGS = flags.FLAGS
 FLAX_IMAGE_SIZE = 224  # a constant of its train.py
 TORCH = """
+import os
 import torch
 from tests.references import vision_ops
 vision_ops.declare(torch)
 from torchvision.models import resnet50
 device = 'cuda' if torch.cuda.is_available() else 'cpu'
 net = resnet50().to(device, memory_format=torch.channels_last)
-optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-5)
+optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-5, fused=True)
 x = torch.rand({batch_size}, 3, {image_size}, {image_size}, device=device).to(memory_format=torch.channels_last)
 y = torch.zeros({batch_size}, dtype=torch.long, device=device)
 torch.nn.functional.cross_entropy(torch.compile(net)(x), y).backward()
 optimizer.step()
-print(float(next(net.parameters()).sum()))
+print(float(next(net.parameters()).sum()), flush=True)
+os._exit(0)
 """
 
 

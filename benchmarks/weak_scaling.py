@@ -8,6 +8,8 @@ A small ResNet on made-up images (references/resnet_imagenet/configs/smoke.py) i
 more of them: ideal is what one process does, and the ratio is the share of it that is left (gloo's collectives, and
 processes in each other's way). From the train spans of the tapes, without the first --skip_steps steps.
 """
+import statistics
+
 from absl import flags
 
 from benchmarks import progress, runs
@@ -21,7 +23,8 @@ EVERY = 10  # steps of a train span
 def define_flags():
   """In a function, since other commands have some of these names too."""
   flags.DEFINE_list('processes', ['2', '4'], 'pods of so many')
-  flags.register_validator('processes', lambda given: all(map(str.isdecimal, given)), 'must be numbers')
+  flags.register_validator('processes', lambda given: all(n.isdecimal() and int(n) > 1 for n in given),
+                           'must be numbers above 1, which each is compared with')
   flags.DEFINE_integer('rows_a_process', 64, 'images a step of each process', lower_bound=32)
   flags.DEFINE_integer('steps', 60, 'of a run', lower_bound=1)
   flags.DEFINE_integer('skip_steps', 20, 'first steps that do not count', lower_bound=0)
@@ -53,7 +56,7 @@ def main(argv: list[str], doc: str) -> int:
   for count in counts[1:]:
     report('weak_scaling', ours=seconds[count], peer=seconds[1], peer_name='ideal: one process on the same cores',
            unit='s/image', what=f'{count} processes', rows_a_process=FLAGS.rows_a_process, width=FLAGS.width,
-           images_per_second={n: round(1 / min(seconds[n]), 1) for n in (1, count)})
+           images_per_second={n: round(1 / statistics.median(seconds[n]), 1) for n in (1, count)})
   return 0
 
 

@@ -71,7 +71,8 @@ def _backward(size, pool, saved, dy):
     if not _by_quads(x, pool):
       return patches.gradients(x, kernel, *dy, stride=1, padding=padding, start=start)
     # the inputs' gradient is faster by windows of 3 x 3
-    total = patches.filters_total(x, quads.filters(kernel), *dy, stride=2, padding=padding, turned=quads.turned)
+    filters = jax.eval_shape(quads.filters, kernel)
+    total = patches.filters_total(x, filters, *dy, stride=2, padding=padding, turned=quads.turned)
     return (patches.inputs_gradient(x, kernel, *dy, stride=1, padding=padding, start=start),
             patches.as_kernel(quads.summed(total, kernel), kernel))
 

@@ -49,12 +49,6 @@ def _backward(saved, dy):
 product.defvjp(_forward, _backward)
 
 
-def dot_general(x, kernel, dimension_numbers, precision=None):
-  """`product` for flax's Dense, which asks for the last axis of x and the kernel's first."""
-  assert dimension_numbers == (((x.ndim - 1,), (0,)), ((), ())) and precision is None, (dimension_numbers, precision)
-  return product(x, kernel)
-
-
 @jax.custom_vjp
 def plus(y, bias):
   """y: [..., K] plus bias: float32 [K], of y's dtype; the bias's gradient is a sum in float32.

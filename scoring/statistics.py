@@ -65,12 +65,12 @@ def doubtful(described: dict) -> bool:
   return g is not None and abs(g) > max(1.0, math.sqrt(described['n']) / 5)
 
 
-def describe(values, confidence: float = 0.95, most: float = math.inf) -> dict:
+def describe(values, confidence: float = 0.95, most: float = math.inf, least: float = 0.0) -> dict:
   """Sample statistics, None where values are too few; `interval` is the mean's by Student's t, for normal values.
 
-  Of skewed ones it holds the mean less often than it promises (`doubtful`). Where it leaves 0 to `most`, and no value
-  does, it is cut there, and holds the mean as often as before, since that lies between them too; `cut` names that end,
-  a sign of too few values. For 25 to 1,000 values there is a `bootstrap_interval` as well.
+  Of skewed ones it holds the mean less often than it promises (`doubtful`). Where it leaves `least` to `most`, and no
+  value does, it is cut there, and holds the mean as often as before, since that lies between them too; `cut` names that
+  end, a sign of too few values. For 25 to 1,000 values there is a `bootstrap_interval` as well.
   """
   values, interval, sd, cut = list(values), None, None, []
   if len(values) >= 2:
@@ -78,7 +78,7 @@ def describe(values, confidence: float = 0.95, most: float = math.inf) -> dict:
     sd = standard.stdev(values)
     half = float(stdtrit(len(values) - 1, (1 + confidence) / 2)) * sd / math.sqrt(len(values))
     free = [standard.fmean(values) - half, standard.fmean(values) + half]
-    interval = [max(free[0], 0.0) if min(values) >= 0 else free[0],
+    interval = [max(free[0], least) if min(values) >= least else free[0],
                 min(free[1], most) if max(values) <= most else free[1]]
     cut = [name for name, end, kept in zip(('low', 'high'), free, interval) if end != kept]
   resampled = bootstrap_interval(values, confidence)

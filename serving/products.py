@@ -1,4 +1,4 @@
-"""Products and convolutions for inference, on CPUs as their matrix units take them; elsewhere XLA's own.
+"""Convolutions for inference, on CPUs as products that their matrix units take; elsewhere XLA's own.
 
 XLA:CPU gives a product of bfloat16 to its library, YNNPACK, only where the sums stay float32; where they are rounded
 at once, it computes in float32, and so it does convolutions of bfloat16. So here sums are float32 until the end, and
@@ -15,17 +15,6 @@ from layers.convolution import by_xla
 from layers.patches import taps
 
 FEW_CHANNELS = 32  # with fewer, the product of a tap is too thin to be worth it
-
-
-def dot_general(x, y, dimension_numbers, precision=None, preferred_element_type=None, **more):
-  """jax.lax.dot_general; takes the same, so that flax's layers can be given it."""
-  dtype = preferred_element_type or jnp.result_type(x, y)
-  product = functools.partial(jax.lax.dot_general, dimension_numbers=dimension_numbers, precision=precision, **more)
-  if dtype != jnp.bfloat16:
-    return product(x, y, preferred_element_type=dtype)
-  return jax.lax.platform_dependent(
-      x, y, cpu=lambda x, y: product(x, y, preferred_element_type=jnp.float32).astype(dtype),
-      default=lambda x, y: product(x, y, preferred_element_type=dtype))
 
 
 def convolution(x, kernel, stride: int, padding):
@@ -45,15 +34,3 @@ def _products(x, kernel, stride, padding):
   found = list(taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (height, width), (stride, stride)))
   y = sum(bfloat16.wide(tap.reshape(-1, channels), kernel[i, j]) for (i, j), tap in found)
   return y.astype(x.dtype).reshape(*found[0][1].shape[:3], filters)
-
-
-def max_pool(x, size: int, stride: int, padding: int):
-  """Maxima of windows over x: [B, H, W, C], a float; on CPUs as maxima of slices, which are vectorised."""
-  def windows(x):
-    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (1, size, size, 1), (1, stride, stride, 1),
-                                 ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)))
-
-  def slices(x):
-    x = jnp.pad(x, ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0)), constant_values=-jnp.inf)
-    return functools.reduce(jnp.maximum, (tap for _, tap in taps(x, (size, size), (stride, stride))))
-  return jax.lax.platform_dependent(x, cpu=slices, default=windows)

@@ -15,7 +15,7 @@ def group(path) -> str:
   names = [key.key for key in path]
   if names[0].startswith('Whitening'):
     return WHITENING
-  if names[-2].startswith('BatchNorm') if len(names) > 1 else False:
+  if len(names) > 1 and names[-2].startswith('BatchNorm'):
     return NORM
   return FILTERS if names[-1] == 'kernel' and not names[0].startswith('Dense') else HEAD
 

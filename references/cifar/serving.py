@@ -16,7 +16,7 @@ def served(task: Task, variables, *, epsilon: float, fold: bool) -> Served:
   if fold:
     conv_of = lambda norm: norm.replace('BatchNorm', 'Conv')
     variables['params'] = folding.fold(variables['params'], variables.pop('batch_stats'), conv_of, epsilon, dtype)
-  keep = lambda path: 'head' in path or 'Dense' in path  # applied in float32
+  keep = lambda path: 'head' in path or 'Dense' in path  # heads are applied in float32, or cast there
   variables['params'] = folding.cast(variables['params'], dtype, keep)
 
   def read(samples, rows):

@@ -198,7 +198,7 @@ class ResNet(nn.Module):
     stem = (SpaceToDepthConv(self.width, self.dtype, name='stem') if self.space_to_depth else
             Conv(self.width, 7, 2, self.dtype, name='stem'))
     x = nn.relu(norm(name='norm')(stem(images.astype(self.dtype), train), train))
-    x = max_pool(x) if train else products.max_pool(x, 3, 2, 1)
+    x = max_pool(x)
     for stage, blocks in enumerate(stages):
       for number in range(blocks):
         stride = 2 if stage and not number else 1

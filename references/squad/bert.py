@@ -9,9 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from layers import attention, dense
+from layers import attention
 from references.squad.model import NEVER, Dense, Dropout
-from serving import products
 
 
 @dataclass(frozen=True)
@@ -30,9 +29,8 @@ class Sizes:
 BASE, LARGE = Sizes(), Sizes(24, 1024, 16, 4096)
 
 
-def _dense(width: int, dtype, name: str, train: bool):
-  return Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name,
-               dot_general=dense.dot_general if train else products.dot_general)
+def _dense(width: int, dtype, name: str):
+  return Dense(width, dtype=dtype, kernel_init=nn.initializers.normal(0.02), name=name)
 
 
 def _norm(dtype, name: str):
@@ -49,12 +47,12 @@ class Layer(nn.Module):
   def __call__(self, x, valid, train: bool):
     batch, length, width = x.shape
     drop = lambda x: Dropout(self.dropout)(x, train)
-    heads = lambda name: _dense(width, self.dtype, name, train)(x).reshape(batch, length, self.sizes.num_heads, -1)
+    heads = lambda name: _dense(width, self.dtype, name)(x).reshape(batch, length, self.sizes.num_heads, -1)
     query, key, value = heads('query'), heads('key'), heads('value')
     mixed = self._attend(query, key, value, valid, train).reshape(batch, length, width)
-    x = _norm(self.dtype, 'attention_norm')(x + drop(_dense(width, self.dtype, 'attention_out', train)(mixed)))
-    wide = nn.gelu(_dense(self.sizes.feed_forward, self.dtype, 'feed_forward_in', train)(x), approximate=False)
-    return _norm(self.dtype, 'feed_forward_norm')(x + drop(_dense(width, self.dtype, 'feed_forward_out', train)(wide)))
+    x = _norm(self.dtype, 'attention_norm')(x + drop(_dense(width, self.dtype, 'attention_out')(mixed)))
+    wide = nn.gelu(_dense(self.sizes.feed_forward, self.dtype, 'feed_forward_in')(x), approximate=False)
+    return _norm(self.dtype, 'feed_forward_norm')(x + drop(_dense(width, self.dtype, 'feed_forward_out')(wide)))
 
   def _attend(self, query, key, value, valid, train: bool):
     """Attention to what is valid; with dropout of the weights, as BERT trains, they must be written out."""
@@ -95,5 +93,5 @@ class Bert(nn.Module):
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer
     for n in range(sizes.num_layers):
       x = layer(sizes, self.dropout, self.dtype, name=f'layer_{n}')(x, valid, train)
-    logits = _dense(2, jnp.float32, 'qa_outputs', train)(x.astype(jnp.float32))
+    logits = _dense(2, jnp.float32, 'qa_outputs')(x.astype(jnp.float32))
     return tuple(jnp.where(valid, logits[..., n], NEVER) for n in range(2))

@@ -47,12 +47,11 @@ class Dense(nn.Module):
   use_bias: bool = True
   dtype: Any = jnp.float32
   kernel_init: Callable = nn.initializers.lecun_normal()
-  dot_general: Callable = dense.dot_general
 
   @nn.compact
   def __call__(self, x):
     kernel = self.param('kernel', self.kernel_init, (x.shape[-1], self.features))
-    y = self.dot_general(x.astype(self.dtype), kernel.astype(self.dtype), (((x.ndim - 1,), (0,)), ((), ())))
+    y = dense.product(x.astype(self.dtype), kernel.astype(self.dtype))
     return dense.plus(y, self.param('bias', nn.initializers.zeros, (self.features,))) if self.use_bias else y
 
 
@@ -122,10 +121,6 @@ class Block(nn.Module):
     wide = Dense(width, dtype=self.dtype, name='feed_forward_in')
     back = Dense(width, dtype=self.dtype, name='feed_forward_out')
     return add(x, lambda y: back(nn.relu(wide(y))), self.num_convs + 1)
-
-  @property
-  def num_layers(self) -> int:
-    return self.num_convs + 2
 
 
 class Encoder(nn.Module):
@@ -267,7 +262,7 @@ class Reader(nn.Module):
 
 
 def best_span(start, end, longest: int):
-  """The span of at most `longest` words with the largest sum of logits, exactly: (first, last: int32 [B], score [B]).
+  """The span of at most `longest` words with the largest sum of logits, exactly: (first, last: int32 [B]).
 
   start, end: float32 [B, L].
   """
@@ -276,4 +271,4 @@ def best_span(start, end, longest: int):
   scores = jnp.stack([start + later[:, k:k + length] for k in range(longest)], axis=-1).reshape(len(start), -1)
   best = scores.argmax(1)
   first, extra = best // longest, best % longest
-  return first.astype(jnp.int32), (first + extra).astype(jnp.int32), scores.max(1)
+  return first.astype(jnp.int32), (first + extra).astype(jnp.int32)

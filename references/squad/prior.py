@@ -6,11 +6,13 @@ Prints that span, learned from the training split, and its F1 and exact match on
 """
 import json
 import os
+import sys
 
 import numpy as np
 from absl import app, flags
 
 from input_pipelines import squad
+from scoring.problem import Problem
 
 FLAGS = flags.FLAGS
 LONGEST, FURTHEST = 30, 100  # words of a span, and where it may begin
@@ -29,8 +31,12 @@ def best_constant(rows: np.ndarray, lengths: np.ndarray) -> tuple[int, int]:
   return max(((begin, size) for begin in range(FURTHEST) for size in range(1, LONGEST + 1)), key=lambda s: gain(*s))
 
 
-def main(_):
-  data_dir = os.path.expanduser(FLAGS.data_dir)
+def scored(data_dir: str) -> dict:
+  """The best constant answer to the training set's questions, and its scores on the others.
+
+  Raises:
+    Problem: the data are not there, or damaged.
+  """
   train, evaluation = (squad.Words(data_dir, split) for split in ('train', 'eval'))
   known = train.rows[:, 1] >= 0
   begin, size = best_constant(train.rows[known, 1:], train.lengths[known])
@@ -43,8 +49,14 @@ def main(_):
 
   f1, exact = answers.scores(text)
   count = len(evaluation.rows)
-  print(json.dumps({'first_word': begin, 'words': size, 'f1': f1 / count, 'exact_match': exact / count,
-                    'num_evaluated': count}))
+  return {'first_word': begin, 'words': size, 'f1': f1 / count, 'exact_match': exact / count, 'num_evaluated': count}
+
+
+def main(_):
+  try:
+    print(json.dumps(scored(os.path.expanduser(FLAGS.data_dir))))
+  except Problem as problem:
+    sys.exit(f'error: {problem}')
 
 
 if __name__ == '__main__':

@@ -78,7 +78,7 @@ def from_scratch(task: Task, variables) -> Served:
     batch = {'question': question[..., 0], 'question_chars': letters(question[..., 1:]),
              'context': context[..., 0], 'context_chars': letters(context[..., 1:1 + LETTERS]),
              'match': letters(context[..., 1 + LETTERS:])[..., :3]}
-    return jnp.stack(best_span(*task.logits(variables, batch, train=False), task.longest_answer)[:2], -1)
+    return jnp.stack(best_span(*task.logits(variables, batch, train=False), task.longest_answer), -1)
 
   def measure(answers):
     return exact_metrics(task, ({'index': samples, 'first': spans[:, 0], 'last': spans[:, 1]}

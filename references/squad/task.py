@@ -197,7 +197,7 @@ class FromScratch(Answering):
 
   def evaluate(self, variables, batch):
     """The best span of each row."""
-    first, last, _ = best_span(*self.logits(variables, batch, train=False), self.longest_answer)
+    first, last = best_span(*self.logits(variables, batch, train=False), self.longest_answer)
     return {'index': jnp.where(batch['mask'], batch['index'], -1), 'first': first, 'last': last}
 
   def serve(self, variables, *, fold):

@@ -115,7 +115,7 @@ def save(path, params):
   path = Path(path).expanduser()
   part = path.with_name(path.name + '.part')
   tensors = {name: np.asarray(_leaf(params, where), np.float32) for name, where in names(_num_layers(params)).items()}
-  tensors = {name: np.ascontiguousarray(x.T if names_kernel(name, x) else x) for name, x in tensors.items()}
+  tensors = {name: np.ascontiguousarray(x.T if _is_transposed(name, x) else x) for name, x in tensors.items()}
   try:
     save_file(tensors, part, metadata={'format': 'pt'})
     os.replace(part, path)
@@ -124,6 +124,6 @@ def save(path, params):
     raise Problem(f'{path}: cannot write ({error.strerror}); free space or name another') from None
 
 
-def names_kernel(name: str, tensor: np.ndarray) -> bool:
+def _is_transposed(name: str, tensor: np.ndarray) -> bool:
   """Whether the tensor of that name is a matrix that we keep transposed."""
   return tensor.ndim == 2 and not name.startswith('bert.embeddings.')
