@@ -98,10 +98,7 @@ def folders(workdir: Path) -> dict[str, Path]:
   return found
 
 
-def main(argv: list[str], doc: str) -> int:
-  if commands.help_wanted(argv):
-    return commands.print_help(doc)
-  commands.parse(argv)
+def main() -> int:
   airbench_peer.check(FLAGS.peer_dir)
   with tempfile.TemporaryDirectory() as spare:
     made = [(config, ours(config, folder)) for config, folder in folders(Path(FLAGS.workdir or spare)).items()]
@@ -140,4 +137,4 @@ if __name__ == '__main__':
                             '--more=--config.compute_dtype=float32; may be given again')
   flags.DEFINE_bool('one_process', False, 'train ours in one process too: WARM clock only, and less time for many runs')
   flags.DEFINE_string('workdir', '', 'keeps our tapes there; default: a folder that is removed')
-  commands.run(main, __doc__)
+  commands.script(main, __doc__)

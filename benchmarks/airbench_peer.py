@@ -140,10 +140,7 @@ def train(peer_dir: str, data_dir: str, runs: int, dtype: str):
              'device': torch.cuda.get_device_name() if where == 'cuda' else where, 'torch': torch.__version__}
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   memory.keep_freed()
   for run in train(FLAGS.peer_dir, FLAGS.data_dir, FLAGS.runs, FLAGS.dtype):
     print(json.dumps(run), flush=True)
@@ -152,4 +149,4 @@ def main(argv: list[str], doc: str) -> int:
 
 if __name__ == '__main__':
   define_flags()
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -62,10 +62,7 @@ def theirs(images, labels):
   return turn
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   if FLAGS.peer_dir and FLAGS.image_size < PEERS_LEAST:
     raise Problem(f"--image_size={FLAGS.image_size}: the author's network takes {PEERS_LEAST} or more; leave "
                   '--peer_dir out for ours alone')
@@ -88,4 +85,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -90,10 +90,7 @@ def poolings(batch_size: int, dtype):
             normal((batch_size, size // 2, size // 2, channels), dtype)))
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   for dtype in ('float32', 'bfloat16'):
     for what, cases, name in (('convolution', convolutions, "XLA's convolution, flax's max_pool"),
                               ('pooling', poolings, "flax's max_pool")):
@@ -105,4 +102,4 @@ def main(argv: list[str], doc: str) -> int:
 
 if __name__ == '__main__':
   flags.DEFINE_integer('batch_size', 512, 'images', lower_bound=1)
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -68,10 +68,7 @@ def cell(row: dict) -> str:
   return f'{" / ".join(f"{100 * share:.1f}" for share in shares)} ({100 * row["doubted"]:.0f})'
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   found, sizes = [], list(map(int, FLAGS.sizes))
   print('| values | skewness | ' + ' | '.join(f'{n} values' for n in sizes) + ' |\n' + '|---' * (len(sizes) + 2) + '|')
   for population in POPULATIONS:
@@ -87,4 +84,4 @@ if __name__ == '__main__':
   flags.DEFINE_list('sizes', ['5', '10', '25', '50', '100'], 'numbers of values')
   flags.register_validator('sizes', lambda given: all(n.isdecimal() and int(n) > 1 for n in given),
                            'must be numbers above 1: an interval takes two values')
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -143,10 +143,7 @@ def installed(image_size, example) -> tuple[dict, dict[str, str]]:
   return routes, missing
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   images = [path.read_bytes() for path in sorted(Path(FLAGS.images).rglob('*')) if path.is_file()
             and path.suffix.lower() in ('.jpg', '.jpeg')]
   if not images or not jpeg.compiled():
@@ -179,4 +176,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

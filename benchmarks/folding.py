@@ -45,10 +45,7 @@ def restored(workdir: Path, data_dir: str):
   return task, task.eval_variables(found.state)
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   task, variables = restored(Path(FLAGS.workdir).expanduser(), os.path.expanduser(FLAGS.data_dir))
   size, total = task.config.eval_batch_size, min(FLAGS.num_images, task.target.num_examples)
   models = {fold: task.serve(variables, fold=fold) for fold in (True, False)}
@@ -82,4 +79,4 @@ if __name__ == '__main__':
   flags.DEFINE_string('workdir', None, 'folder of a run of images', required=True)
   flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets')
   flags.DEFINE_integer('num_images', 10_000, 'so many of the test set', lower_bound=1)
-  command.run(main, __doc__)
+  command.script(main, __doc__)

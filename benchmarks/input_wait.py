@@ -99,10 +99,7 @@ class Training:
     return (spent['train'] + spent['data']) / steps, spent['data'] / steps
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   data_dir = str(Path(FLAGS.data_dir).expanduser())
   turns = 2 * FLAGS.turns
   training = Training(recipe(data_dir, FLAGS['name'].value, turns * (FLAGS.steps + WARM_UP)), data_dir)
@@ -122,4 +119,4 @@ def main(argv: list[str], doc: str) -> int:
 
 if __name__ == '__main__':
   define_flags()
-  command.run(main, __doc__)
+  command.script(main, __doc__)

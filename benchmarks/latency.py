@@ -162,10 +162,7 @@ def line(reference: str, dtype: str, scenario: str, asks, failed, samples: int, 
          threads=serving_peers.THREADS, **more)
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   on_cpu = jax.default_backend() == 'cpu'
   batch_size = FLAGS.batch_size or (16 if on_cpu else 64)
   modes = FLAGS.torch_modes or (['default'] if on_cpu else ['reduce-overhead', 'max-autotune'])
@@ -185,4 +182,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

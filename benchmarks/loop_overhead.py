@@ -58,10 +58,7 @@ def bare(config) -> float:
   return time.perf_counter() - begin
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   config = dataclasses.replace(get_config(), num_epochs=EPOCHS, stop='end')
   mine, theirs = [], []
   for _ in progress.told(REPETITIONS, 'repetition'):
@@ -72,4 +69,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

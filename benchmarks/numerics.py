@@ -154,10 +154,7 @@ def error_rate(config) -> float:
   return 100 * (1 - clocks.evaluations(tape.events)[-1]['metrics'][task.target.metric])
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   parts = PARTS[FLAGS.reference]
   source, num_epochs = parts.config(), FLAGS.num_epochs or parts.num_epochs
   least = getattr(source, 'warmup_epochs', 0)
@@ -188,4 +185,4 @@ if __name__ == '__main__':
   flags.DEFINE_integer('runs', 10, 'seeds', lower_bound=2)
   flags.DEFINE_float('num_epochs', 0, 'epochs; 0: as many as two cores train in a minute or two', lower_bound=0)
   flags.DEFINE_enum('dtype', 'float32', ['float32', 'bfloat16'], 'what the network computes in')
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -64,10 +64,7 @@ def cpu_seconds() -> float:
   return sum(os.times()[:4])
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   with tempfile.TemporaryDirectory() as name:
     root, output = Path(name) / 'runs', Path(name) / 'page'
     make(root, FLAGS.runs)
@@ -95,4 +92,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

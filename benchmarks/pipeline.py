@@ -37,10 +37,7 @@ def resident_bytes() -> int:
     return int(fields.read().split()[1]) * os.sysconf('SC_PAGE_SIZE')
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   if len(os.sched_getaffinity(0)) < 2:
     raise Problem('this process may use one core alone, and one is compared with two; start it on a machine with more')
   records = images.Records(FLAGS.data_dir, FLAGS['name'].value, 'train')
@@ -66,4 +63,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -44,10 +44,7 @@ def operations(kind: str, dtype):
                              dimension_numbers=('NHWC', 'HWIO', 'NHWC')), made(1, rows, rows, channels))
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   for dtype, kinds in KINDS.items():
     for kind in kinds:
       seconds = [[0.0] * REPETITIONS for _ in range(2)]
@@ -65,4 +62,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -67,10 +67,7 @@ def microseconds(system, samples: Samples, folder: Path) -> dict[str, float]:
   return {name: found[name] / 1000 for name in ('mean', 'p50', 'p99')}
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   loadgen.module()  # told before anything is compiled
   cases = serving_cases.cases(quick=FLAGS.quick)
   for name in FLAGS.references:
@@ -97,4 +94,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

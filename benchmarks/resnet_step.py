@@ -60,10 +60,7 @@ def theirs(images, labels):
   return turn
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   extras.need('peers', 'torch', 'torchvision')
   turns.begin()
   size = FLAGS.batch_size
@@ -78,4 +75,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

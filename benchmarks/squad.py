@@ -65,10 +65,7 @@ def theirs(batch):
   return turn
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   extras.need('peers', 'torch', 'transformers')
   turns.begin()
   size, length = FLAGS.batch_size, FLAGS.length
@@ -87,4 +84,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -151,10 +151,7 @@ def measure(name: str, title: str, size: int, theirs, not_measured: dict):
            not_measured={**({name: failed} if failed else {}), **not_measured})
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   absent = {} if FLAGS.flax_dir else {'flax examples/imagenet': 'no --flax_dir: it is not in the package of flax'}
   measure('torch', 'torchvision resnet50, torch.compile', FLAGS.image_size, torch_start, absent)
   if FLAGS.flax_dir:
@@ -169,4 +166,4 @@ def main(argv: list[str], doc: str) -> int:
 
 if __name__ == '__main__':
   define_flags()
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -190,10 +190,7 @@ def with_table(text: str) -> str:
   return before + BEGIN + table(lines) + END + rest.split(END, 1)[1]
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   if not FLAGS.only:
     raise Problem(f'--only= names none: choose from {", ".join(COMMANDS)}')
   if unknown := set(FLAGS.only) - set(COMMANDS):
@@ -221,4 +218,4 @@ def main(argv: list[str], doc: str) -> int:
 
 if __name__ == '__main__':
   define_flags()
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -71,10 +71,7 @@ def microseconds_per_event(write) -> float:
   return (time.perf_counter() - begin) / EVENTS * 1e6
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   extras.need('mlperf', 'mlperf_logging')
   from mlperf_logging import mllog
   with tempfile.TemporaryDirectory() as name:
@@ -104,4 +101,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -44,10 +44,7 @@ def seconds_an_image(processes: int) -> float:
   return runs.seconds_a_sample(events, skip_steps=FLAGS.skip_steps)
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   counts = [1, *map(int, FLAGS.processes)]
   seconds = {count: [] for count in counts}
   for _ in progress.told(FLAGS.runs, 'run'):
@@ -62,4 +59,4 @@ def main(argv: list[str], doc: str) -> int:
 
 if __name__ == '__main__':
   define_flags()
-  command.run(main, __doc__)
+  command.script(main, __doc__)

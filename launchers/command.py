@@ -225,6 +225,16 @@ def run(main: Callable[[list[str], str], int], doc: str):
   os._exit(status)  # all is written and closed: tearing the accelerator's runtime down would only add unclaimed time
 
 
+def script(main: Callable[[], int], doc: str):
+  """`run` for a command whose flags are all defined: parses them before it calls `main`, or prints the help."""
+  def begin(argv: list[str], doc: str) -> int:
+    if help_wanted(argv):
+      return print_help(doc)
+    parse(argv)
+    return main()
+  run(begin, doc)
+
+
 def _module() -> str:
   spec = getattr(sys.modules['__main__'], '__spec__', None)
   return spec.name if spec else sys.argv[0]

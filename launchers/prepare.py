@@ -77,10 +77,7 @@ flags.DEFINE_enum('repack', 'auto', ['auto', 'on', 'off'], 're-pack images, with
                   'auto: where the compiled part for it is there (imagenet2012, image_folder)')
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   if not FLAGS.dataset:
     command.fail('--dataset is missing; e.g. python -m launchers.prepare --dataset=cifar10')
     return command.USAGE
@@ -121,4 +118,4 @@ def _workers() -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

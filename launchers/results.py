@@ -21,10 +21,7 @@ flags.DEFINE_string('results_dir', str(tapes.ROOT / 'results'), 'folder of publi
 flags.DEFINE_multi_string('page', [str(tapes.ROOT / 'README.md')], 'another page with tables of them; repeatable')
 
 
-def main(argv: list[str], doc: str) -> int:
-  if command.help_wanted(argv):
-    return command.print_help(doc)
-  command.parse(argv)
+def main() -> int:
   results = Path(FLAGS.results_dir).expanduser()
   pages = [results / 'README.md', *(Path(page).expanduser() for page in FLAGS.page)]
   stale = published.stale(results, pages, write=not FLAGS.check)
@@ -38,4 +35,4 @@ def main(argv: list[str], doc: str) -> int:
 
 
 if __name__ == '__main__':
-  command.run(main, __doc__)
+  command.script(main, __doc__)

@@ -6,8 +6,10 @@ own type, so that absl parses, documents and, when a name is wrong, suggests.
 import ast
 import dataclasses
 import importlib.util
+import math
 import types
 import typing
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from absl import flags
@@ -34,6 +36,15 @@ class Config:
     for name in ('batch_size', 'gradient_accumulation_steps'):
       if getattr(self, name) < 1:
         raise Problem(f'{name}={getattr(self, name)}: must be at least 1')
+
+  def check(self, choices: Mapping[str, Iterable], ranges: Iterable[tuple[str, float, float]]):
+    """Raises Problem for a field that is none of its choices, or no finite number from a least to a most."""
+    for name, allowed in choices.items():
+      if getattr(self, name) not in allowed:
+        raise Problem(f'{name}={getattr(self, name)!r}: choose {" or ".join(map(str, allowed))}')
+    for name, least, most in ranges:
+      if not (least <= getattr(self, name) <= most and math.isfinite(getattr(self, name))):
+        raise Problem(f'{name}={getattr(self, name)}: must be at least {least} and at most {most}')
 
   def make_task(self, data_dir: str):
     """The training.task.Task of this recipe; touches no data."""

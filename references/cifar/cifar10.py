@@ -107,21 +107,17 @@ class Config(BaseConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    for name, choices in (('network', ('airbench', 'resnet18')), ('optimizer', ('nesterov', 'muon')),
-                          ('activation', ACTIVATIONS), ('flip', ('alternating', 'random')),
-                          ('test_time_augmentation', ops.VIEWS), ('compute_dtype', ('float32', 'bfloat16'))):
-      if getattr(self, name) not in choices:
-        raise Problem(f'{name}={getattr(self, name)!r}: choose {" or ".join(choices)}')
-    for name, low, high in (
+    self.check({
+        'network': ('airbench', 'resnet18'), 'optimizer': ('nesterov', 'muon'), 'activation': ACTIVATIONS,
+        'flip': ('alternating', 'random'), 'test_time_augmentation': ops.VIEWS,
+        'compute_dtype': ('float32', 'bfloat16')}, (
         ('num_epochs', 1e-3, 1e6), ('learning_rate', 0, math.inf), ('head_learning_rate', 0, math.inf),
         ('norm_learning_rate', 0, math.inf), ('whitening_learning_rate', 0, math.inf), ('whitening_epochs', 0, 1e6),
         ('warmup_fraction', 0, 0.99), ('initial_fraction', 0, 1), ('final_fraction', 0, 1), ('momentum', 0, 1),
         ('weight_decay', 0, 1), ('muon_momentum', 0, 1), ('muon_weight_decay', 0, 1), ('norm_momentum', 0, 1),
         ('lookahead_steps', 0, 1e9), ('label_smoothing', 0, 1), ('shift_pixels', 0, 31), ('brightness', 0, 10),
         ('contrast', 0, 1), ('whitening_examples', 1, cifar10.NUM_TRAIN), ('eval_batch_size', 1, cifar10.NUM_EVAL),
-        ('eval_every_epochs', 0, 1e6), ('target_accuracy', 0, 1)):
-      if not (low <= getattr(self, name) <= high and math.isfinite(getattr(self, name))):
-        raise Problem(f'{name}={getattr(self, name)}: must be at least {low} and at most {high}')
+        ('eval_every_epochs', 0, 1e6), ('target_accuracy', 0, 1)))
     if len(self.widths) != 3 or min(self.widths) < 1:
       raise Problem(f'widths={self.widths}: three positive numbers, please: one for each group')
     if len(self.muon_coefficients) != 3 or len(self.muon_normalize) != 2 or self.muon_normalize[0] < 1:

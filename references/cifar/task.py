@@ -50,19 +50,12 @@ class Config(BaseConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    if self.dataset != 'digits':
-      raise Problem(f'dataset={self.dataset!r}: choose digits')
-    if self.compute_dtype not in ('float32', 'bfloat16'):
-      raise Problem(f'compute_dtype={self.compute_dtype!r}: choose float32 or bfloat16')
-    for name in ('num_epochs', 'eval_batch_size', 'eval_every_epochs'):
-      if getattr(self, name) < 1:
-        raise Problem(f'{name}={getattr(self, name)}: must be at least 1')
+    self.check({'dataset': ('digits',), 'compute_dtype': ('float32', 'bfloat16')}, (
+        ('num_epochs', 1, 1e6), ('eval_batch_size', 1, 1e6), ('eval_every_epochs', 1, 1e6), ('target_accuracy', 0, 1),
+        ('warmup_fraction', 0, 1), ('label_smoothing', 0, 1), ('shift_pixels', 0, 7), ('weight_decay', 0, math.inf),
+        ('peak_learning_rate', 0, math.inf)))
     if not 1 <= len(self.widths) <= 3 or min(self.widths) < 1:
       raise Problem(f'widths={self.widths}: one to three positive numbers, please: 8 x 8 pixels halve three times')
-    for name, low, high in (('target_accuracy', 0, 1), ('warmup_fraction', 0, 1), ('label_smoothing', 0, 1),
-                            ('shift_pixels', 0, 7), ('weight_decay', 0, math.inf), ('peak_learning_rate', 0, math.inf)):
-      if not (low <= getattr(self, name) <= high and math.isfinite(getattr(self, name))):
-        raise Problem(f'{name}={getattr(self, name)}: must be at least {low} and at most {high}')
 
   def make_task(self, data_dir: str) -> Task:
     del data_dir  # digits are embedded

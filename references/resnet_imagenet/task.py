@@ -80,19 +80,15 @@ class Config(BaseConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    for name, choices in (('depth', tuple(DEPTHS)), ('optimizer', ('lars', 'sgd')),
-                          ('target_metric', ('accuracy', 'top5_accuracy')), ('compute_dtype', ('float32', 'bfloat16'))):
-      if getattr(self, name) not in choices:
-        raise Problem(f'{name}={getattr(self, name)!r}: choose {" or ".join(map(str, choices))}')
-    for name, low, high in (
+    self.check({
+        'depth': DEPTHS, 'optimizer': ('lars', 'sgd'), 'target_metric': ('accuracy', 'top5_accuracy'),
+        'compute_dtype': ('float32', 'bfloat16')}, (
         ('num_train_examples', 1, 2**31 - 1), ('num_eval_examples', 1, 2**31 - 1), ('num_classes', 2, 1e6),
         ('width', 1, 1e4), ('batch_norm_group_size', 0, 1e9), ('num_epochs', 0.001, 1e6), ('warmup_epochs', 0, 1e6),
         ('learning_rate', 0, math.inf), ('end_learning_rate', 0, math.inf), ('momentum', 0, 1), ('weight_decay', 0, 1),
         ('label_smoothing', 0, 1), ('min_crop_area', 0, 1), ('eval_image_size', 32, self.eval_resize),
         ('eval_resize', 32, 4096), ('eval_batch_size', 1, 1e6), ('eval_every_epochs', 0, 1e6),
-        ('eval_offset_epochs', 0, 1e6), ('target_value', 0, 1)):
-      if not (low <= getattr(self, name) <= high and math.isfinite(getattr(self, name))):
-        raise Problem(f'{name}={getattr(self, name)}: must be at least {low} and at most {high}')
+        ('eval_offset_epochs', 0, 1e6), ('target_value', 0, 1)))
     if self.warmup_epochs >= self.num_epochs:
       raise Problem(f'warmup_epochs={self.warmup_epochs}: must be less than num_epochs={self.num_epochs}')
     microbatch, group = self.batch_size // self.gradient_accumulation_steps, self.batch_norm_group_size

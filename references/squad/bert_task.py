@@ -61,11 +61,7 @@ class Config(BaseConfig):
   def __post_init__(self):
     super().__post_init__()
     optimizers.check(self)
-    if self.compute_dtype not in ('float32', 'bfloat16'):
-      raise Problem(f'compute_dtype={self.compute_dtype!r}: choose float32 or bfloat16')
-    for name in ('num_layers', 'width', 'num_heads', 'feed_forward', 'vocabulary'):
-      if getattr(self, name) < 1:
-        raise Problem(f'{name}={getattr(self, name)}: must be at least 1')
+    self.check({}, [(name, 1, 1 << 24) for name in ('num_layers', 'width', 'num_heads', 'feed_forward', 'vocabulary')])
     if self.width % self.num_heads:
       raise Problem(f'width={self.width}, num_heads={self.num_heads}: the width divides over the heads')
 

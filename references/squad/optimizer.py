@@ -4,8 +4,6 @@ import math
 import jax
 import optax
 
-from scoring.problem import Problem
-
 NAMES = ('adamw', 'lamb')
 
 
@@ -40,12 +38,8 @@ def optimizer(h: dict) -> optax.GradientTransformation:
 
 
 def check(config):
-  """Raises Problem for values that no optimizer takes."""
-  if config.optimizer not in NAMES:
-    raise Problem(f"optimizer={config.optimizer!r}: choose {' or '.join(NAMES)}")
-  for name, low, high in (('learning_rate', 0, math.inf), ('warmup_fraction', 0, 0.99), ('beta_1', 0, 0.9999),
-                          ('beta_2', 0, 0.999999), ('epsilon', 1e-12, 1), ('weight_decay', 0, 10),
-                          ('gradient_clip_norm', 0, math.inf), ('num_epochs', 1e-3, 1e6), ('dropout', 0, 0.9),
-                          ('target_f1', 0, 1), ('eval_every_epochs', 1e-3, 1e6), ('eval_batch_size', 1, 10_000)):
-    if not (low <= getattr(config, name) <= high and math.isfinite(getattr(config, name))):
-      raise Problem(f'{name}={getattr(config, name)}: must be at least {low} and at most {high}')
+  """Raises Problem for values that no reader trains with."""
+  config.check({'optimizer': NAMES, 'compute_dtype': ('float32', 'bfloat16')}, (
+      ('learning_rate', 0, math.inf), ('warmup_fraction', 0, 0.99), ('beta_1', 0, 0.9999), ('beta_2', 0, 0.999999),
+      ('epsilon', 1e-12, 1), ('weight_decay', 0, 10), ('gradient_clip_norm', 0, math.inf), ('num_epochs', 1e-3, 1e6),
+      ('dropout', 0, 0.9), ('target_f1', 0, 1), ('eval_every_epochs', 1e-3, 1e6), ('eval_batch_size', 1, 10_000)))

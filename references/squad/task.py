@@ -77,17 +77,13 @@ class Config(BaseConfig):
   def __post_init__(self):
     super().__post_init__()
     optimizers.check(self)
-    if self.compute_dtype not in ('float32', 'bfloat16'):
-      raise Problem(f'compute_dtype={self.compute_dtype!r}: choose float32 or bfloat16')
     if bool(self.word_vectors) != bool(self.vector_width):
       raise Problem(f'word_vectors={self.word_vectors!r}, vector_width={self.vector_width}: give both or neither')
-    for name, low, high in (('num_words', 2, 1 << 24), ('num_chars', 2, 256), ('word_width', 1, 4096),
-                            ('width', 2, 4096), ('char_width', 0, 4096), ('vector_width', 0, 4096),
-                            ('num_heads', 0, 256), ('encoder_convs', 0, 64), ('model_blocks', 1, 64),
-                            ('model_convs', 0, 64), ('passes', 1, 16), ('word_dropout', 0, 0.9),
-                            ('average_decay', 0, 0.999999), ('max_question', 1, 512)):
-      if not low <= getattr(self, name) <= high:
-        raise Problem(f'{name}={getattr(self, name)}: must be at least {low} and at most {high}')
+    self.check({}, (
+        ('num_words', 2, 1 << 24), ('num_chars', 2, 256), ('word_width', 1, 4096), ('width', 2, 4096),
+        ('char_width', 0, 4096), ('vector_width', 0, 4096), ('num_heads', 0, 256), ('encoder_convs', 0, 64),
+        ('model_blocks', 1, 64), ('model_convs', 0, 64), ('passes', 1, 16), ('word_dropout', 0, 0.9),
+        ('average_decay', 0, 0.999999), ('max_question', 1, 512)))
     if self.width % max(self.num_heads, 1) or self.width % 2:
       raise Problem(f'width={self.width}, num_heads={self.num_heads}: the width is even, and divides over the heads')
 

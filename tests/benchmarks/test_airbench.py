@@ -84,12 +84,11 @@ def asked(tmp_path, monkeypatch):
       return [{'run': n, 'accuracy': 0.94 - n / 1000, 'seconds': 2.0, 'device': 'cpu', 'dtype': 'x'} for n in (0, 1)]
     given = types.SimpleNamespace(config=config.split(',') if config else [], data_dir='', runs=2, more=[], dtype='x',
                                   one_process=True, workdir=workdir, peer_dir='')
-    for name, made in {'FLAGS': given, 'lines': lines, 'commands': types.SimpleNamespace(
-        help_wanted=lambda argv: False, parse=lambda argv: None)}.items():
+    for name, made in {'FLAGS': given, 'lines': lines}.items():
       monkeypatch.setattr(airbench, name, made)
     for where, name in ((airbench.airbench_peer, 'check'), (airbench.cifar10, 'check_present')):
       monkeypatch.setattr(where, name, lambda *_: None)
-    airbench.main([], '')
+    airbench.main()
   return ask
 
 

@@ -62,7 +62,7 @@ def test_a_suite_that_is_ended_ends_what_it_began(number, status, tmp_path):
   hangs = HANGS.format(line='', child=str(tmp_path / 'child'))
   code = ('import sys; from benchmarks import suite; from launchers import command; real = suite.ended; '
           f'suite.ended = lambda argv, seconds: real([sys.executable, "-c", {hangs!r}], seconds); '
-          'suite.define_flags(); command.run(suite.main, "")')
+          'suite.define_flags(); command.script(suite.main, "")')
   process = subprocess.Popen([sys.executable, '-c', code, '--only=latency', f'--output={tmp_path / "lines"}'],
                              cwd=running.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
   try:
@@ -154,7 +154,7 @@ def test_what_was_not_run_is_named():
 def test_lines_go_to_the_file_that_is_named_and_a_failure_is_an_error(tmp_path, monkeypatch):
   readme = (suite.ROOT / 'README.md').read_text()
   code = ('from benchmarks import suite; from launchers import command; suite.COMMANDS["none"] = ((),); '
-          'suite.define_flags(); command.run(suite.main, "")')
+          'suite.define_flags(); command.script(suite.main, "")')
   done = subprocess.run([sys.executable, '-c', code, '--only=none', f'--output={tmp_path / "lines"}'], cwd=suite.ROOT,
                         capture_output=True, text=True)
   assert done.returncode == 1 and 'No module named benchmarks.none' in done.stdout

@@ -73,6 +73,6 @@ def test_both_sides_compute_the_same(monkeypatch, cases, name, shapes):
 def test_the_loop_is_not_silent(monkeypatch, capsys):
   monkeypatch.setattr(loop_overhead, 'ours', lambda config: 1.0)
   monkeypatch.setattr(loop_overhead, 'bare', lambda config: 2.0)
-  assert loop_overhead.main(['loop_overhead'], '') == 0
+  assert loop_overhead.main() == 0
   out, err = capsys.readouterr()
   assert json.loads(out)['ratio'] == 2 and len(err.splitlines()) == loop_overhead.REPETITIONS

@@ -26,7 +26,7 @@ from launchers import command, prepare
 import time
 made.patch(setattr)
 {0}
-command.run(prepare.main, prepare.__doc__)'''
+command.script(prepare.main, prepare.__doc__)'''
 PREPARING = 'cifar10.preparing'
 
 

@@ -25,7 +25,7 @@ made_images.patch(setattr)
 imagenet2012.SHARDS = {{'train': 11, 'validation': 5}}
 image_prepare.REPACKER = made_images.REPACKER
 {0}
-command.run(prepare.main, prepare.__doc__)'''
+command.script(prepare.main, prepare.__doc__)'''
 NAME, PREPARING = imagenet2012.NAME, f'{imagenet2012.NAME}.preparing'
 SLEEP = 0.03  # seconds that an image takes, so that there is something to interrupt
 

@@ -2,7 +2,7 @@
 
 As `bert_base.py`, from a safetensors file of google-bert/bert-large-uncased; the recipe is BERT's own (its README:
 learning rate 3e-5, batch 24, two epochs, 90.9 F1). Layers are computed again in the backward pass, which saves memory.
-Not run from such weights yet: neither they nor a GPU were at hand.
+Not run from such weights yet: they were not at hand, and a GPU for a quarter of an hour only.
 
   python -m launchers.prepare --dataset=squad --vocab=vocab.txt
   python -m launchers.train --config=references/squad/configs/bert_large.py --workdir=runs/bert_large \\

@@ -1,8 +1,9 @@
 """SQuAD from nothing, for one GPU: the QANet-like reader at full size, no word vectors, towards F1 0.75.
 
-DAWNBench's target. Nobody is known to have reached it without pretrained vectors, and neither has this config yet: no
-GPU was at hand, so no run of it has been published. Sizes and Adam's betas are QANet's (Yu et al., arXiv 1804.09541);
-batch size, schedule, decay, word dropout and the features of the question are choices, not measurements.
+DAWNBench's target. Nobody is known to have reached it without pretrained vectors, and neither has this config yet: a
+GPU was at hand for a quarter of an hour only, so no run of it has been published. Sizes and Adam's betas are QANet's
+(Yu et al., arXiv 1804.09541); batch size, schedule, decay, word dropout and the features of the question are choices,
+not measurements.
 
   python -m launchers.prepare --dataset=squad
   python -m launchers.train --config=references/squad/configs/qanet.py --workdir=runs/qanet

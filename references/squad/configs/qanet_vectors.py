@@ -2,7 +2,7 @@
 
 `word_vectors` names a file in GloVe's or fastText's text format, such as glove.840B.300d.txt (from
 nlp.stanford.edu/projects/glove); its vectors stay as they are, and the tape's `tricks` names the file. Not run yet:
-neither a GPU nor vectors were at hand; reading and training with a small made file is tested.
+no vectors were at hand, and a GPU for a quarter of an hour only; reading and training with a small made file is tested.
 
   python -m launchers.prepare --dataset=squad
   python -m launchers.train --config=references/squad/configs/qanet_vectors.py --workdir=runs/qanet_vectors \\
