@@ -92,7 +92,7 @@ def folders(workdir: Path) -> dict[str, Path]:
     if folder in found.values():
       raise Problem(f'--config={config}: a second one of that name; lines and tapes go by it')
     found[config] = folder
-    if folder.exists():
+    if FLAGS.one_process and folder.exists():  # launchers.train goes on with what was cut short
       raise Problem(f'--workdir={workdir}: holds {folder.name} already; name another')
   cifar10.check_present(FLAGS.data_dir)
   return found
@@ -136,5 +136,6 @@ if __name__ == '__main__':
   flags.DEFINE_multi_string('more', [], 'a flag for the command that trains ours, as\n'
                             '--more=--config.compute_dtype=float32; may be given again')
   flags.DEFINE_bool('one_process', False, 'train ours in one process too: WARM clock only, and less time for many runs')
-  flags.DEFINE_string('workdir', '', 'keeps our tapes there; default: a folder that is removed')
+  flags.DEFINE_string('workdir', '', 'keeps our tapes there, and goes on with\n'
+                      'those of a comparison that was cut short; default: a folder that is removed')
   commands.script(main, __doc__)
