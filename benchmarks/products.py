@@ -3,8 +3,8 @@
   python -m benchmarks.products
 
 The peer is what XLA makes of the same operation, in the same process and type, with the same constant weights. One line
-of JSON for each kind and type where ours is not XLA's own: the sum over its shapes, one example each. No flags but
---help.
+of JSON for each kind and type where ours is not XLA's own: the sum over its shapes, one example each.
+No flags but --help.
 """
 import functools
 import time

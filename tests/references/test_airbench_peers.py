@@ -6,6 +6,7 @@ The first epochs train at full size: minutes each on two cores, and they need DA
 """
 import dataclasses
 import os
+import types
 from pathlib import Path
 
 import jax
@@ -184,7 +185,7 @@ def check_steps(gaps: list, filters: float, others: float):
 @pytest.fixture
 def float32_newton_schulz(monkeypatch):
   """Ours iterates in float32: bfloat16 rounds differently after every change of the order of a sum."""
-  monkeypatch.setattr(jnp, 'bfloat16', jnp.float32)
+  monkeypatch.setattr(optimizers, 'jnp', types.SimpleNamespace(**{**vars(jnp), 'bfloat16': jnp.float32}))
 
 
 # -- steps. Torch computes in float64, so what is left is our rounding to float32, 6e-8, times what the network makes of

@@ -6,10 +6,10 @@ progressive resizing, and test-time augmentation as fastest.py does.
 
 Expect 9 minutes on two idle cores of an Intel Xeon with AMX, a matrix unit for bfloat16, and a mean just above 94 %:
 seeds 0 to 2 got 94.16, 93.90 and 93.99 %, and the one that reached 94 % took 471 s by DAWNBench's clock, with a warm
-compilation cache (jax 0.10.2, 2026-11-27; tapes: results/cifar10_cpu_2core_amx). The author's airbench94_muon.py, in
-torch, 200 steps of 2,000 whole images, got 93.94 % in the mean of three on the same cores, one of them 94 %, and is
-faster: 403 s by its clock, which counts the last evaluation, where ours took 522 (medians). Each epoch more is 50 s
-more.
+compilation cache (jax 0.10.2, 2026-11-27; lines of the runs: benchmarks/results/amx; a tape of seed 0:
+results/cifar10_cpu_2core_amx). The author's airbench94_muon.py, in torch, 200 steps of 2,000 whole images, got 93.94
+% in the mean of three on the same cores, one of them 94 %, and is faster: 403 s by its clock, which counts the last
+evaluation, where ours took 522 (medians). Each epoch more is 50 s more.
 
 Without bfloat16 instructions, in float32, this recipe was not run yet. The one before, airbench94_muon's on images that
 grow alike, 10.5 epochs, took 22 minutes there: 94.08 % and 1,382 s by the author's clock, where torch took 1,633 s
