@@ -55,8 +55,8 @@ def _backward(activation, epsilon, saved, gradients):
   def once(x, bias, dy):
     standard, dz = parts(x, dy)
     dz = kept(dz)
-    total, along = dz.sum((0, 1, 2)), (dz * x.astype(jnp.float32)).sum((0, 1, 2))
-    along = (along - mean * total) * jax.lax.rsqrt(variance + epsilon)
+    total, along = dz.sum((0, 1, 2)), (dz * (x.astype(jnp.float32) - mean)).sum((0, 1, 2))
+    along = along * jax.lax.rsqrt(variance + epsilon)
     return finished(x, standard, dz, total, along)
 
   def automatic(x, bias, dy):
