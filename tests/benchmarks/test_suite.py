@@ -106,6 +106,7 @@ def test_folders_of_this_machine_stay_out_of_what_is_kept():
   assert typed == 'python -m benchmarks.start_up --flax_dir=... --flax_python=... --data_dir=... --peer_dir= --runs=2'
   assert command('airbench', ['--more=--config.image_sizes=(8,),--checkpoint_dir=/a,--log_every_steps=5']) == (
       "python -m benchmarks.airbench '--more=--config.image_sizes=(8,),--checkpoint_dir=...,--log_every_steps=5'")
+  assert command('pipeline', ['--images=20000']).endswith(' --images=20000')  # a number of them, no folder
 
 
 def test_the_table_has_ratio_runs_and_spread():

@@ -205,3 +205,9 @@ def test_exact_interval_covers_at_least_its_confidence(p, n):
   intervals = [statistics.binomial_interval(k, n) for k in range(n + 1)]
   coverage = sum(math.comb(n, k) * p ** k * (1 - p) ** (n - k) for k, (a, b) in enumerate(intervals) if a <= p <= b)
   assert coverage >= 0.95
+
+
+def test_an_interval_of_differences_is_not_cut_at_zero():
+  told = statistics.describe([0.1, 2.0], least=-math.inf)
+  assert told['interval'] == pytest.approx([-11.02, 13.12], abs=0.01) and 'cut' not in told
+  assert statistics.describe([0.1, 2.0])['cut'] == ['low']
