@@ -33,9 +33,7 @@ class Config:
   def __post_init__(self):
     if not 0 <= self.seed < 2**32:
       raise Problem(f'seed={self.seed}: must be at least 0 and below 2**32')
-    for name in ('batch_size', 'gradient_accumulation_steps'):
-      if getattr(self, name) < 1:
-        raise Problem(f'{name}={getattr(self, name)}: must be at least 1')
+    self.check({}, (('batch_size', 1, math.inf), ('gradient_accumulation_steps', 1, math.inf)))
 
   def check(self, choices: Mapping[str, Iterable], ranges: Iterable[tuple[str, float, float]]):
     """Raises Problem for a field that is none of its choices, or no finite number from a least to a most."""

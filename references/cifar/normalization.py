@@ -55,6 +55,7 @@ def _backward(activation, epsilon, saved, gradients):
   def once(x, bias, dy):
     standard, dz = parts(x, dy)
     dz = kept(dz)
+    # Not dz * standard, which would be written out for it: a third slower. The mean goes off before the sum, not after.
     total, along = dz.sum((0, 1, 2)), (dz * (x.astype(jnp.float32) - mean)).sum((0, 1, 2))
     along = along * jax.lax.rsqrt(variance + epsilon)
     return finished(x, standard, dz, total, along)
