@@ -19,7 +19,7 @@ from absl import flags
 from benchmarks import progress
 from benchmarks.report import report
 from launchers import command
-from layers.convolution import conv3x3, plain3x3
+from layers.convolution import by_onednn, by_xla
 from layers.pooling import max_pool
 
 # (rows and columns in, computed, channels in, filters): airbench's, 32 x 32 images, widths 64, 256, 256; pooled are the
@@ -53,9 +53,10 @@ def normal(shape, dtype):
   return jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype)
 
 
-def xlas(x, kernel, size, pool):
-  y = plain3x3(x, kernel, size)
-  return flax_pool(y) if pool else y
+def layer(x, kernel, convolution, pool, more: int):
+  """The convolution without the last `more` rows and columns of its result, and if there is one the pooling of it."""
+  y = convolution(x, kernel, 1, ((1, 1 - more),) * 2)
+  return pool(y) if pool else y
 
 
 def flax_pool(x):
@@ -75,8 +76,9 @@ def convolutions(batch_size: int, dtype):
     size, computed, channels, filters = SHAPES[number]
     pool = number % 2 == 0
     given = computed // 2 if pool else computed
-    yield (*(functools.partial(both, functools.partial(convolution, size=(computed, computed), pool=pool))
-             for convolution in (lambda x, kernel, size, pool: conv3x3(x, kernel, size, pool), xlas)),
+    yield (*(functools.partial(both, functools.partial(layer, convolution=convolution, pool=pool and pooling,
+                                                       more=size - computed))
+             for convolution, pooling in ((by_onednn, max_pool), (by_xla, flax_pool))),
            (normal((batch_size, size, size, channels), dtype), normal((3, 3, channels, filters), dtype),
             normal((batch_size, given, given, filters), dtype)))
 

@@ -25,7 +25,7 @@ import jax
 from absl import flags
 
 from benchmarks import progress
-from benchmarks.convolution import flax_pool, xlas
+from benchmarks.convolution import flax_pool
 from benchmarks.report import report
 from input_pipelines.buckets import BucketOnce
 from launchers import command
@@ -94,10 +94,6 @@ def evaluated_in_part(task):
   return task
 
 
-def few_channels(x, kernel):
-  return convolution.by_xla(x, kernel, 1, 'VALID')
-
-
 def gelu(x):
   return jax.nn.gelu(x, approximate=False)
 
@@ -125,8 +121,8 @@ class Parts(NamedTuple):
 
 PARTS = {
     'cifar': Parts(
-        cifar_config, 1.0, (mock.patch.multiple(cifar_model, conv3x3=xlas, few_channels=few_channels,
-                                                max_pool=flax_pool, gelu=gelu,
+        cifar_config, 1.0, (mock.patch.multiple(cifar_model, by_onednn=convolution.by_xla, max_pool=flax_pool,
+                                                gelu=gelu,
                                                 normalized=normalization.normalized.__wrapped__),
                             mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
     'resnet_imagenet': Parts(

@@ -86,7 +86,7 @@ def _overlapped(x, m: int, axis: int, size: int):
 
 
 def _outputs(y, m: int, down: int, across: int, size: tuple[int, int]):
-  """y: products of transformed tiles [n * n, B * down * across, K] -> [B, h, w, K]."""
+  """y: products of transformed tiles [n * n, B * down * across, K] -> [B, *size, K]."""
   n, a, filters = m + 2, matrices(m)[0].T, y.shape[-1]
   y = y.reshape(n, n, -1, down, across, filters)
   y = _along(a, [y[:, j] for j in range(n)], 0)
@@ -124,25 +124,26 @@ def _block_rows(down: int, across: int) -> int:
   return max(LEAST_IMAGES, math.ceil(BLOCK_TILES / (down * across)))
 
 
-def convolution(x, kernel, size: tuple[int, int], finish):
-  """As convolution.conv3x3, for float32: what `finish` makes of each block's outputs, a tuple."""
+def convolution(x, kernel):
+  """As convolution.by_winograd."""
+  size = x.shape[1:3]
   found = tiles(*size)
   filters = _filters(kernel, found[0])
 
   def block(x):
-    return finish(_outputs(_product(_inputs(x, *found), filters, ((2,), (1,))), *found, size)), None
-  return over_blocks(block, [x], rows=_block_rows(*found[1:]))[0]
+    return [_outputs(_product(_inputs(x, *found), filters, ((2,), (1,))), *found, size)], None
+  return over_blocks(block, [x], rows=_block_rows(*found[1:]))[0][0]
 
 
-def gradients(x, kernel, *dy, start):
-  """Of x and of the kernel; `start` makes the gradient of a block's outputs from its part of `dy`."""
-  found = tiles(*jax.eval_shape(start, *dy).shape[1:3])
+def gradients(x, kernel, dy):
+  """Of x and of the kernel."""
+  found = tiles(*dy.shape[1:3])
   filters = _filters(kernel, found[0])
 
-  def block(x, *dy):
-    dy = _outputs_transposed(start(*dy), *found)
+  def block(x, dy):
+    dy = _outputs_transposed(dy, *found)
     dx = _inputs_transposed(_product(dy, filters, ((2,), (2,))), *found, *x.shape[1:3])
     return [dx], _product(_inputs(x, *found), dy, ((1,), (1,)))
 
-  (dx,), total = over_blocks(block, [x, *dy], rows=_block_rows(*found[1:]), total=jnp.zeros_like(filters))
+  (dx,), total = over_blocks(block, [x, dy], rows=_block_rows(*found[1:]), total=jnp.zeros_like(filters))
   return dx, _both_ways(matrices(found[0])[2].T, total.reshape(*[found[0] + 2] * 2, *kernel.shape[2:]))

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from layers.convolution import conv3x3, few_channels
+from layers.convolution import by_onednn
 from layers.pooling import max_pool
 from references.cifar.normalization import normalized
 
@@ -117,7 +117,9 @@ class Conv(nn.Module):
   @nn.compact
   def __call__(self, x, size, pool: bool):
     kernel = self.param('kernel', partly_identity, (3, 3, x.shape[-1], self.width))
-    return conv3x3(x, kernel.astype(self.dtype), size, pool)
+    padding = tuple((1, 1 - (have - want)) for have, want in zip(x.shape[1:3], size))
+    x = by_onednn(x, kernel.astype(self.dtype), 1, padding)
+    return max_pool(x) if pool else x
 
 
 class Whitening(nn.Module):
@@ -128,7 +130,7 @@ class Whitening(nn.Module):
   @nn.compact
   def __call__(self, x):
     filters = self.variable('whitening', 'filters', jnp.zeros, (2, 2, 3, 24), jnp.float32).value.astype(self.dtype)
-    x = few_channels(x, filters)
+    x = by_onednn(x, filters, 1, ((0, 0), (0, 0)))
     # Added in float32: the bias's gradient is a sum over the batch and all places, and in bfloat16 it goes astray.
     return (x.astype(jnp.float32) + self.param('bias', self.bias_init, (24,))).astype(self.dtype)
 

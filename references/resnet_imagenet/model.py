@@ -80,16 +80,17 @@ def normalized_by_group(x, scale, bias, group_size: int, epsilon: float, dtype):
   return y, mean.mean((0, 1, 2, 3)), var.mean((0, 1, 2, 3))
 
 
-conv3x3 = jax.jit(convolution.conv3x3, static_argnums=2)
+by_onednn = jax.jit(convolution.by_onednn, static_argnums=(2, 3))
+by_winograd = jax.jit(convolution.by_winograd)
 by_patches = jax.jit(convolution.by_patches, static_argnums=(2, 3))
 
 
 def convolve(x, kernel, stride: int, padding, train: bool):
   """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K]; without gradients, as serving/products.py has it.
 
-  On CPUs in training, 1 x 1 ones are products, in bfloat16 all are; in float32, if four divides the batch, large 3 x 3
-  ones are Winograd's, and of strided ones the filters' gradient is products: XLA's take a step of ResNet-50 more than
-  twice as long (benchmarks/NOTES.md).
+  On CPUs in training, 1 x 1 ones are products, and in bfloat16 all others oneDNN's. float32 does without it, since its
+  programs can then be kept for the next start; if four divides the batch, large 3 x 3 ones are Winograd's, and of
+  strided ones the filters' gradient is products (benchmarks/NOTES.md).
   """
   if not train:
     return products.convolution(x, kernel, stride, padding)
@@ -97,13 +98,13 @@ def convolve(x, kernel, stride: int, padding, train: bool):
   if kernel.shape[:2] == (1, 1):
     return jax.lax.platform_dependent(x, kernel, default=plain, cpu=lambda x, kernel: dense.product(
         x[:, ::stride, ::stride], kernel[0, 0]))
-  blocks, single = len(x) % LEAST_IMAGES == 0, x.dtype == jnp.float32
-  if (blocks and single and min(x.shape[1:3]) >= WINOGRAD_SIZE
-      and (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2)):
-    return conv3x3(x, kernel, x.shape[1:3])
-  if blocks and stride > 1 or not single:
-    return by_patches(x, kernel, stride, tuple(padding))
-  return plain(x, kernel)
+  if x.dtype == jnp.bfloat16:
+    return by_onednn(x, kernel, stride, tuple(padding))
+  if len(x) % LEAST_IMAGES:
+    return plain(x, kernel)
+  if (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2) and min(x.shape[1:3]) >= WINOGRAD_SIZE:
+    return by_winograd(x, kernel)
+  return by_patches(x, kernel, stride, tuple(padding)) if stride > 1 else plain(x, kernel)
 
 
 class Conv(nn.Module):

@@ -1,4 +1,4 @@
-"""Convolutions: XLA's values and gradients, and elsewhere than on CPUs XLA's programs."""
+"""Convolutions: XLA's values and gradients however they are computed, and elsewhere than on CPUs XLA's programs."""
 import functools
 
 import jax
@@ -6,89 +6,146 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from layers import convolution
+from layers import convolution, onednn
+from tests.layers import divided
+
+# window, stride, padding: airbench's, two of stride 2, ResNet's stem, its skips, a whitening, a wide one, two whose
+# windows are whole steps wide, and one that leaves rows out
+WINDOWS = [((3, 3), 1, ((1, 0), (1, 1))), ((3, 3), 2, ((1, 1), (1, 1))), ((5, 5), 2, ((2, 2), (2, 2))),
+           ((4, 4), 1, ((2, 1), (2, 1))), ((7, 7), 2, ((3, 3), (3, 3))), ((1, 1), 2, ((0, 0), (0, 0))),
+           ((2, 2), 1, ((0, 0), (0, 0))), ((1, 5), 3, ((0, 0), (2, 1))), ((4, 4), 2, ((1, 0), (1, 0))),
+           ((3, 6), 3, ((2, 1), (0, 2))), ((2, 2), 3, ((0, 0), (0, 0)))]
+TOLERANCES = [('float32', 1e-5), ('bfloat16', 4e-3)]
 
 
-@pytest.mark.parametrize('dtype, tolerance', [('float32', 1e-5), ('bfloat16', 4e-3)])
-@pytest.mark.parametrize('shape, size, filters', [((32, 9, 9, 5), (8, 8), 7), ((6, 4, 5, 3), (4, 5), 2),
-                                                  ((17, 3, 3, 8), (3, 3), 4)])
-def test_3x3_ones_convolve_as_xla_does(shape, size, filters, dtype, tolerance):
-  random = np.random.default_rng(0)
-  x, kernel, dy = (jnp.asarray(random.normal(size=s), dtype) for s in
-                   (shape, (3, 3, shape[3], filters), (shape[0], *size, filters)))
-  ours = jax.vjp(lambda x, k: convolution.conv3x3(x, k, size), x, kernel)
-  whole = lambda x, k: jax.lax.conv_general_dilated(x, k, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
-  exact = jax.vjp(lambda x, k: whole(x, k)[:, :size[0], :size[1]], *(a.astype(jnp.float32) for a in (x, kernel)))
-  plain = jax.vjp(lambda x, k: convolution.plain3x3(x, k, size), x, kernel)
-  expected = [exact[0], *exact[1](dy.astype(jnp.float32))]
-  for got in ([ours[0], *ours[1](dy)], [plain[0], *plain[1](dy)]):
-    for a, b in zip(got, expected):
-      assert a.dtype == jnp.dtype(dtype) and a.shape == b.shape
-      assert np.linalg.norm(np.asarray(a, np.float32) - b) <= tolerance * np.linalg.norm(b)
+def assert_it_is_xlas(function, x, kernel, stride, padding, dtype, tolerance):
+  """Values and gradients of function(x, kernel) on arrays of those shapes, against XLA's in float32."""
+  rng = np.random.default_rng(0)
+  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in (x, kernel))
+  exact, exact_back = jax.vjp(functools.partial(convolution.by_xla, stride=stride, padding=padding),
+                              *(a.astype(jnp.float32) for a in (x, kernel)))
+  y, pull_back = jax.vjp(jax.jit(function), x, kernel)
+  dy = jnp.asarray(rng.normal(size=exact.shape), dtype)
+  for have, want in zip((y, *pull_back(dy)), (exact, *exact_back(dy.astype(jnp.float32))), strict=True):
+    assert have.dtype == jnp.dtype(dtype) and have.shape == want.shape
+    assert np.linalg.norm(np.asarray(have, np.float32) - want) <= tolerance * np.linalg.norm(want)
+
+
+@pytest.mark.parametrize('dtype, tolerance', TOLERANCES)
+@pytest.mark.parametrize('batch, size', [(12, (11, 10)), (5, (9, 8))])
+@pytest.mark.parametrize('window, stride, padding', WINDOWS)
+def test_onednns_are_xlas(monkeypatch, window, stride, padding, batch, size, dtype, tolerance):
+  monkeypatch.setattr(onednn, 'BLOCK_BYTES', 10_000)  # more than one block
+  assert_it_is_xlas(lambda x, kernel: convolution.by_onednn(x, kernel, stride, padding), (batch, *size, 3),
+                    (*window, 3, 6), stride, padding, dtype, tolerance)
+
+
+@pytest.mark.parametrize('dtype, tolerance', TOLERANCES)
+@pytest.mark.parametrize('channels, filters', [(24, 64), (64, 33)])
+def test_onednns_of_many_channels_are_xlas(channels, filters, dtype, tolerance):
+  padding = ((1, 0), (1, 0))
+  assert_it_is_xlas(lambda x, kernel: convolution.by_onednn(x, kernel, 1, padding), (48, 15, 15, channels),
+                    (3, 3, channels, filters), 1, padding, dtype, tolerance)
 
 
 @pytest.mark.parametrize('window, stride, pad', [(3, 2, 1), (7, 2, 3), (2, 2, 0), (5, 3, 1)])
 @pytest.mark.parametrize('batch, size', [(8, (14, 14)), (12, (15, 10)), (5, (9, 8))])
-def test_strided_ones_have_xlas_values_and_gradients(window, stride, pad, batch, size):
-  rng, padding = np.random.default_rng(0), ((pad, pad),) * 2
-  x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in (
-      (batch, *size, 3), (window, window, 3, 6)))
-  y, pull_back = jax.vjp(lambda *args: convolution.by_xla(*args, stride, padding), x, kernel)
-  dy = jnp.asarray(rng.normal(size=y.shape), jnp.float32)
-  have, ours_back = jax.vjp(lambda *args: convolution.by_patches(*args, stride, padding), x, kernel)
-  np.testing.assert_array_equal(have, y)
-  for ours, xla in zip(ours_back(dy), pull_back(dy), strict=True):
-    np.testing.assert_allclose(ours, xla, rtol=1e-5, atol=1e-5 * float(jnp.abs(xla).max()))
+def test_those_by_patches_are_xlas(window, stride, pad, batch, size):
+  padding = ((pad, pad),) * 2
+  assert_it_is_xlas(lambda x, kernel: convolution.by_patches(x, kernel, stride, padding), (batch, *size, 3),
+                    (window, window, 3, 6), stride, padding, 'float32', 1e-5)
 
 
-@pytest.mark.parametrize('dtype, tolerance', [(jnp.float32, 1e-5), (jnp.bfloat16, 4e-3)])
-@pytest.mark.parametrize('stride', [1, 2])
-def test_those_by_patches_have_xlas_values_and_gradients(stride, dtype, tolerance):
-  rng, padding = np.random.default_rng(0), ((1, 1), (2, 0))
-  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((12, 15, 10, 3), (3, 3, 3, 6)))
-  plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
-  exact, exact_back = jax.vjp(plain, *(a.astype(jnp.float32) for a in (x, kernel)))
-  y, pull_back = jax.vjp(jax.jit(lambda *args: convolution.by_patches(*args, stride, padding)), x, kernel)
-  if dtype == jnp.float32:
-    np.testing.assert_array_equal(y, plain(x, kernel))
-  dy = jnp.asarray(rng.normal(size=y.shape), dtype)
-  for have, want in zip((y, *pull_back(dy)), (exact, *exact_back(dy.astype(jnp.float32))), strict=True):
-    assert have.dtype == dtype
-    assert np.linalg.norm(np.asarray(have, np.float32) - want) <= tolerance * np.linalg.norm(want)
+@pytest.mark.parametrize('shape, filters', [((32, 8, 9, 5), 7), ((6, 4, 5, 3), 2), ((17, 3, 3, 8), 4)])
+def test_winograds_are_xlas(shape, filters):
+  assert_it_is_xlas(convolution.by_winograd, shape, (3, 3, shape[3], filters), 1, convolution.ROUND, 'float32', 1e-5)
 
 
-@pytest.mark.parametrize('dtype, tolerance', [(jnp.float32, 1e-6), (jnp.bfloat16, 4e-3)])
-def test_that_of_few_channels_has_xlas_values_and_gradients(dtype, tolerance):
-  rng = np.random.default_rng(0)
-  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((6, 9, 8, 3), (2, 2, 3, 5)))
-  y, pull_back = jax.vjp(jax.jit(convolution.few_channels), x, kernel)
-  exact, exact_back = jax.vjp(lambda *args: convolution.by_xla(*args, 1, 'VALID'),
-                              *(a.astype(jnp.float32) for a in (x, kernel)))
-  dy = jnp.asarray(rng.normal(size=y.shape), dtype)
-  for have, want in zip((y, *pull_back(dy)), (exact, *exact_back(dy.astype(jnp.float32))), strict=True):
-    assert have.dtype == dtype
-    assert np.linalg.norm(np.asarray(have, np.float32) - want) <= tolerance * np.linalg.norm(want)
-
-
-@pytest.mark.parametrize('x, window', [((0, 8, 8, 3), 3), ((4, 2, 2, 3), 5)])
-def test_no_image_and_windows_larger_than_it_are_refused(x, window):
-  with pytest.raises(AssertionError):
-    convolution.by_patches(jnp.ones(x, jnp.bfloat16), jnp.ones((window, window, 3, 4), jnp.bfloat16), 1, ((1, 1),) * 2)
+def lowered(function, dtype, platform: str) -> str:
+  """The program of the gradients of function(x, kernel)."""
+  args = [jax.ShapeDtypeStruct(shape, dtype) for shape in ((8, 14, 14, 3), (3, 3, 3, 5))]
+  loss = lambda *args: jnp.sum(function(*args)**2)
+  return jax.jit(jax.grad(loss, (0, 1))).trace(*args).lower(lowering_platforms=(platform,)).as_text()
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_on_cpus_it_is_onednn_that_computes(dtype):
+  if not onednn.available(dtype):
+    pytest.skip(f'no {onednn.INSTRUCTIONS[dtype.__name__]} instructions, or none of jaxlib for Linux on x86-64')
+  text = lowered(lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND), dtype, 'cpu')
+  assert text.count(onednn.TARGET) == 3 and 'stablehlo.convolution' not in text
+
+
+@pytest.mark.parametrize('lines, dtype, available', [
+    ('flags : fpu avx2 avx512_bf16 amx_bf16', 'bfloat16', True), ('flags : fpu avx2 avx512f', 'bfloat16', False),
+    ('flags : fpu avx2 avx512f', 'float32', True), ('flags : fpu sse4_2', 'float32', False),
+    ('flags : fpu avx2 avx512_bf16', 'float16', False)])
+def test_it_asks_for_the_instructions(monkeypatch, tmp_path, lines, dtype, available):
+  (tmp_path / 'cpuinfo').write_text(f'processor : 0\n{lines}\n')
+  monkeypatch.setattr(onednn, 'CPUS', tmp_path / 'cpuinfo')
+  monkeypatch.setattr(onednn.platform, 'machine', lambda: 'x86_64')
+  monkeypatch.setattr(onednn.sys, 'platform', 'linux')
+  assert onednn.available.__wrapped__(dtype) == available
+  monkeypatch.setattr(onednn.platform, 'machine', lambda: 'aarch64')
+  assert not onednn.available.__wrapped__(dtype)
+
+
+def test_without_them_it_is_xlas(monkeypatch):
+  monkeypatch.setattr(onednn, 'available', lambda dtype: False)
+  text = lowered(lambda *args: convolution.by_onednn(*args, 1, convolution.ROUND), jnp.bfloat16, 'cpu')
+  assert text.count('stablehlo.convolution') == 3
+
+
+def test_a_program_that_has_it_is_not_written_to_the_cache(tmp_path):
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+  x, kernel = jnp.ones((2, 5, 5, 3)), jnp.ones((3, 3, 3, 3))
+  jax.jit(lambda x, kernel: convolution.by_onednn(x, kernel, 1, convolution.ROUND)).lower(x, kernel)
+  assert (jax.config.jax_persistent_cache_min_compile_time_secs > 1e9) == onednn.available(jnp.float32)
+
+
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
-def test_elsewhere_all_of_it_is_xlas(platform, dtype):
-  args = [jax.ShapeDtypeStruct(shape, dtype) for shape in ((8, 14, 14, 3), (3, 3, 3, 5))]
-  texts = [jax.jit(jax.grad(lambda x, k: jnp.sum(f(x, k, 2, ((1, 1), (1, 1)))**2), (0, 1))).trace(*args).lower(
-      lowering_platforms=(platform,)).as_text() for f in (convolution.by_patches, convolution.by_xla)]
+@pytest.mark.parametrize('function, dtype, stride', [
+    (lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND), jnp.float32, 2),
+    (lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND), jnp.bfloat16, 2),
+    (lambda *args: convolution.by_patches(*args, 2, convolution.ROUND), jnp.float32, 2),
+    (convolution.by_winograd, jnp.float32, 1)])
+def test_elsewhere_all_of_it_is_xlas(function, dtype, stride, platform):
+  texts = [lowered(f, dtype, platform) for f in (
+      function, lambda *args: convolution.by_xla(*args, stride, convolution.ROUND))]
   assert [text.count('stablehlo.convolution') for text in texts] == [3, 3] and 'stablehlo.while' not in texts[0]
+  assert 'custom_call' not in texts[0]
 
 
-@pytest.mark.parametrize('kernel, size, pool, dtype', [
-    ((5, 5, 3, 4), (8, 8), False, jnp.float32), ((1, 1, 3, 4), (8, 8), False, jnp.float32),
-    ((3, 3, 2, 4), (8, 8), False, jnp.float32), ((3, 3, 3, 4), (9, 8), False, jnp.float32),
-    ((3, 3, 3, 4), (7, 8), True, jnp.float32), ((3, 3, 3, 4), (8, 8), False, jnp.bfloat16)])
-def test_what_is_no_3x3_convolution_is_refused(kernel, size, pool, dtype):
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('devices', [2, 4])
+def test_a_batch_divided_over_devices_stays_there(monkeypatch, devices, dtype):
+  monkeypatch.setattr(onednn, 'BLOCK_BYTES', 1000)
+  function = lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND)
+  divided.assert_it_stays_there(function, devices, (16, 14, 14, 3), (3, 3, 3, 5), dtype)
+
+
+@pytest.mark.parametrize('dtype, tolerance', TOLERANCES)
+def test_and_has_the_same_gradients(dtype, tolerance):
+  rng = np.random.default_rng(0)
+  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((16, 9, 9, 3), (3, 3, 3, 5)))
+  gradients = jax.jit(jax.grad(
+      lambda *args: jnp.sum(convolution.by_onednn(*args, 1, convolution.ROUND).astype(jnp.float32)**2), (0, 1)))
+  for have, want in zip(gradients(*divided.over(4, x, kernel)), gradients(x, kernel), strict=True):
+    difference = np.asarray(have, np.float32) - np.asarray(want, np.float32)
+    assert np.linalg.norm(difference) <= tolerance * np.linalg.norm(np.asarray(want, np.float32))
+
+
+@pytest.mark.parametrize('function', [convolution.by_onednn, convolution.by_patches])
+@pytest.mark.parametrize('x, kernel, padding', [
+    ((0, 8, 8, 3), (3, 3, 3, 4), ((1, 1), (1, 1))), ((4, 2, 2, 3), (5, 5, 3, 4), ((1, 1), (1, 1))),
+    ((4, 8, 8, 3), (3, 3, 2, 4), ((1, 1), (1, 1))), ((4, 8, 8, 3), (3, 3, 3, 4), ((1, -1), (1, 1)))])
+def test_what_is_no_convolution_is_refused(function, x, kernel, padding):
   with pytest.raises(AssertionError):
-    convolution.conv3x3(jnp.ones((4, 8, 8, 3)), jnp.ones(kernel, dtype), size, pool)
+    function(jnp.ones(x), jnp.ones(kernel), 1, padding)
+
+
+@pytest.mark.parametrize('kernel, dtype', [
+    ((5, 5, 3, 4), 'float32'), ((3, 3, 2, 4), 'float32'), ((3, 3, 3, 4), 'bfloat16')])
+def test_what_is_not_winograds_is_refused(kernel, dtype):
+  with pytest.raises(AssertionError):
+    convolution.by_winograd(jnp.ones((4, 8, 8, 3), dtype), jnp.ones(kernel, dtype))

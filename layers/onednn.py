@@ -1,0 +1,122 @@
+"""Convolutions on CPUs by oneDNN, which is within jaxlib, and which XLA calls where a program asks for it by name.
+
+XLA:CPU's own convolutions gain nothing from bfloat16, and those that sum over a batch, as filters' gradients do, take
+several times as long as others. oneDNN, which PyTorch has as well, takes a tenth of the time in bfloat16 with a matrix
+unit (benchmarks/convolution.py). No option of XLA's makes it call oneDNN for a convolution, its custom call does; that
+is internal, but was found to be the same and right in jaxlib 0.10.2, 0.11.2 and 0.12.0 (tests/layers). A batch that is
+divided over devices stays where it is.
+
+XLA cannot write such a program down for the compilation cache, and what it does instead of saying so is undefined. So
+a process that has met one writes nothing more to that cache.
+"""
+import functools
+import json
+import math
+import platform
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.custom_partitioning import custom_partitioning
+
+from layers.bfloat16 import bits, floats, kept
+
+TARGET = '__onednn$convolution'
+CPUS = Path('/proc/cpuinfo')
+INSTRUCTIONS = {'float32': 'avx2', 'bfloat16': 'avx512_bf16'}  # without them oneDNN has plain loops, slower than XLA's
+BLOCK_BYTES = 5 << 20  # of inputs and gradients, summed over at a time; found on two cores with 2 MiB of cache each
+
+
+@functools.cache
+def available(dtype) -> bool:
+  """Whether convolutions of that dtype should be oneDNN's on this machine's CPUs."""
+  if (sys.platform, platform.machine()) != ('linux', 'x86_64'):
+    return False
+  instructions = INSTRUCTIONS.get(jnp.dtype(dtype).name)
+  return instructions is not None and instructions in CPUS.read_text().split()
+
+
+def _call(x, kernel, shape, dtype, sides, filters, strides, padding, dilations):
+  """The custom call: a convolution over any number of axes.
+
+  sides: which axes of x, and of the result, are (batch, channels, *places); filters: which of the kernel are (channels
+  in, channels out, *places). The rest is of places.
+  """
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', math.inf)
+  layout = {'dims': x.ndim, 'data': {'batch_dim': sides[0], 'feature_dim': sides[1], 'spatial_dims': sides[2:]}}
+  config = {
+      'dims': x.ndim, 'input': layout, 'output': layout, 'feature_groups': 1,
+      'kernel': {'dims': x.ndim, 'filter': {'input_feature_dim': filters[0], 'output_feature_dim': filters[1],
+                                            'spatial_dims': filters[2:]}},
+      'window': {'size': [kernel.shape[axis] for axis in filters[2:]], 'strides': strides,
+                 'window_dilations': dilations, 'pad_left': [before for before, _ in padding],
+                 'pad_right': [after for _, after in padding]}}
+  return jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(shape, dtype), custom_call_api_version=1,
+                          legacy_backend_config=json.dumps({'onednn_conv_config': config}))(x, kernel)
+
+
+@functools.partial(custom_partitioning, static_argnums=(2, 3))
+def convolution(x, kernel, stride: int, padding):
+  """x: [B, H, W, C]; kernel: [h, w, C, K], of the same dtype; padding: ((before, after), ...), none negative."""
+  size = [(have + before + after - window) // stride + 1
+          for have, (before, after), window in zip(x.shape[1:3], padding, kernel.shape)]
+  return _call(x, kernel, (len(x), *size, kernel.shape[3]), x.dtype, (0, 3, 1, 2), (2, 3, 0, 1), (stride,) * 2, padding,
+               (1, 1))
+
+
+def inputs_gradient(dy, kernel, size: tuple[int, int], stride: int, padding):
+  """The convolution of `dy`, spread over what each step skipped, with the filters turned round: [B, *size, C]."""
+  turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
+  dy = jax.lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), *[(0, 0, stride - 1)] * 2, (0, 0, 0)))
+  sides = tuple((window - 1 - before, have - given + before)
+                for have, given, window, (before, _) in zip(size, dy.shape[1:3], kernel.shape, padding))
+  return convolution(dy, turned, 1, sides)
+
+
+@functools.partial(custom_partitioning, static_argnums=(2, 3, 4))
+def filters_gradient(x, dy, window: tuple[int, int], stride: int, padding):
+  """[h, w, C, K] of their dtype, summed in float32.
+
+  For oneDNN this is the convolution of one image, as deep as the batch, with `dy` as its filters: what slides over rows
+  and columns to make h and w, and a third way over the channels, whose window is 1.
+  """
+  sides = []
+  for axis, (size, (before, _)) in enumerate(zip(window, padding), 1):
+    after = (dy.shape[axis] - 1) * stride + size - before - x.shape[axis]
+    x = jax.lax.slice_in_dim(x, 0, x.shape[axis] + min(after, 0), axis=axis)  # rows that no window reached
+    sides.append((before, max(after, 0)))
+  shape = (*window, x.shape[3], dy.shape[3])
+
+  def share(total, block):
+    x, dy = block
+    image = floats(kept(jnp.moveaxis(x, 0, -1)))[None]
+    return total + _call(image, floats(kept(dy))[:, :, :, None], (1, *shape), jnp.float32, (0, 4, 1, 2, 3),
+                         (0, 4, 1, 2, 3), (1, 1, 1), (*sides, (0, 0)), (stride, stride, 1))[0], None
+
+  blocks = [bits(a).reshape(-1, _block_images(x, dy), *a.shape[1:]) for a in (x, dy)]
+  return jax.lax.scan(share, jnp.zeros(shape, jnp.float32), blocks)[0].astype(x.dtype)
+
+
+def _block_images(x, dy) -> int:
+  """The most that divide the batch and stay in the cache, sixteens if possible: what a matrix unit sums at a time."""
+  most = max(1, BLOCK_BYTES * len(x) // (x.nbytes + dy.nbytes))
+  return max((n for n in range(1, min(most, len(x)) + 1) if len(x) % n == 0), key=lambda n: (n % 16 == 0, n))
+
+
+def _divide(function, rule: str, summed: bool):
+  """Has each device compute its own part of the batch, and adds the parts up if `summed`."""
+  def partition(*args):
+    *how, mesh, arguments, result = args
+    axes = arguments[0].sharding.spec[:1]
+
+    def part(x, y):
+      made = function.fun(x, y, *how)
+      return jax.lax.psum(made, axes[0]) if summed and axes and axes[0] else made
+    return mesh, part, result.sharding, tuple(argument.sharding for argument in arguments)
+  whole = tuple(letter for letter in dict.fromkeys(rule) if letter.isalpha() and letter != 'b')
+  function.def_partition(partition, sharding_rule=rule, need_replication_factors=whole)
+
+
+_divide(convolution, 'b h w c, i j c k -> b p q k', summed=False)
+_divide(filters_gradient, 'b h w c, b p q k -> i j c k', summed=True)
