@@ -28,5 +28,5 @@ from references.cifar.configs import fastest
 
 
 def get_config() -> Config:
-  return dataclasses.replace(fastest.get_config(), num_epochs=9.0, image_sizes=(20, 24, 28, 32),
+  return dataclasses.replace(fastest.get_config(), num_epochs=10.0, image_sizes=(20, 24, 28, 32),
                              image_size_starts=(0.0, 0.2, 0.45, 0.7))
