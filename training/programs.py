@@ -271,7 +271,7 @@ def imported(task: Task, state):
 
 
 def cache_counter():
-  """Counts the compilation cache's hits and misses from now on: () -> {'cache_hits': n, 'cache_misses': n}."""
-  counts = collections.Counter()
+  """Counts programs that the compilation cache has and has not: () -> {'cache_hits': n, 'cache_misses': n}."""
+  counts = collections.Counter()  # jax's own misses are those that it wrote afterwards, which it cannot always
   jax.monitoring.register_event_listener(lambda name, **_: counts.update([name.rpartition('/')[2]]))
-  return lambda: {name: counts[name] for name in ('cache_hits', 'cache_misses')}
+  return lambda: dict(cache_hits=(n := counts['cache_hits']), cache_misses=counts['compile_requests_use_cache'] - n)
