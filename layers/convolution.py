@@ -29,13 +29,13 @@ def _gradients_by_xla(x, kernel, dy, stride: int, padding):
 def _check(x, kernel, padding):
   told = x.shape, x.dtype, kernel.shape, kernel.dtype, padding
   assert kernel.shape[2] == x.shape[3] and kernel.dtype == x.dtype and len(x), told
-  assert all(number >= 0 for side in padding for number in side), told
-  assert all(size + sum(side) >= window for size, side, window in zip(x.shape[1:3], padding, kernel.shape)), told
+  for size, side, window in zip(x.shape[1:3], padding, kernel.shape):
+    assert all(0 <= number < window for number in side) and window <= size + sum(side), told
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def by_onednn(x, kernel, stride: int, padding: tuple):
-  """oneDNN's on CPUs that have the instructions for it, else XLA's; padding as `by_xla`, none negative."""
+  """oneDNN's on CPUs that have the instructions for it, else XLA's; padding as `by_xla`, less than the window."""
   _check(x, kernel, padding)
   return _where_available(onednn.convolution, by_xla, stride, padding, x, kernel)
 
@@ -80,7 +80,7 @@ by_winograd.defvjp(lambda x, kernel: (by_winograd(x, kernel), (x, kernel)),
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def by_patches(x, kernel, stride: int, padding: tuple):
-  """As `by_xla`, padding not negative; on CPUs the filters' gradient is products of patches (float32 alone).
+  """As `by_xla`, padding less than the window; on CPUs the filters' gradient is products of patches (float32 alone).
 
   A batch that is divided over two or four devices stays where it is if four divides it; a prime is slow.
   """

@@ -138,7 +138,8 @@ def test_and_has_the_same_gradients(dtype, tolerance):
 @pytest.mark.parametrize('function', [convolution.by_onednn, convolution.by_patches])
 @pytest.mark.parametrize('x, kernel, padding', [
     ((0, 8, 8, 3), (3, 3, 3, 4), ((1, 1), (1, 1))), ((4, 2, 2, 3), (5, 5, 3, 4), ((1, 1), (1, 1))),
-    ((4, 8, 8, 3), (3, 3, 2, 4), ((1, 1), (1, 1))), ((4, 8, 8, 3), (3, 3, 3, 4), ((1, -1), (1, 1)))])
+    ((4, 8, 8, 3), (3, 3, 2, 4), ((1, 1), (1, 1))), ((4, 8, 8, 3), (3, 3, 3, 4), ((1, -1), (1, 1))),
+    ((4, 8, 8, 3), (1, 1, 3, 4), ((1, 1), (1, 1)))])
 def test_what_is_no_convolution_is_refused(function, x, kernel, padding):
   with pytest.raises(AssertionError):
     function(jnp.ones(x), jnp.ones(kernel), 1, padding)

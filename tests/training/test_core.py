@@ -602,3 +602,15 @@ def test_profiling_writes_a_trace_of_the_steps_asked_for(tmp_path):
     config = ToyConfig(**options)
     train(Line(config), config, cadence=Cadence(profile=profile, profile_dir=str(tmp_path / name)))
     assert list((tmp_path / name).rglob('*.xplane.pb')), name
+
+
+def test_a_program_that_is_not_written_to_the_cache_was_not_in_it():
+  name = 'jax_persistent_cache_min_compile_time_secs'
+  before, counted, x = getattr(jax.config, name), programs.cache_counter(), np.ones(3)
+  try:
+    for least, found in ((1e9, (0, 1)), (0, (0, 2)), (1e9, (1, 2))):  # not written, written, read
+      jax.config.update(name, least)
+      jax.jit(lambda x: x * 1234.5).lower(x).compile()
+      assert tuple(counted().values()) == found
+  finally:
+    jax.config.update(name, before)
