@@ -159,7 +159,7 @@ def main() -> int:
   config = dataclasses.replace(source, num_epochs=num_epochs, compute_dtype=FLAGS.dtype, stop='end')
   found = {'ours': [], 'peer': []}
   with tempfile.TemporaryDirectory() as cache:
-    jax.config.update('jax_compilation_cache_dir', cache)  # each seed is the same program
+    jax.config.update('jax_compilation_cache_dir', cache)  # the same program each seed, but for oneDNN's
     for seed in range(FLAGS.runs):
       for side, network in (('ours', contextlib.nullcontext()), ('peer', as_defined(FLAGS.reference))):
         with network:

@@ -28,14 +28,17 @@ def _gradients_by_xla(x, kernel, dy, stride: int, padding):
 
 def _check(x, kernel, padding):
   told = x.shape, x.dtype, kernel.shape, kernel.dtype, padding
-  assert kernel.shape[2] == x.shape[3] and kernel.dtype == x.dtype and len(x), told
+  assert kernel.shape[2] == x.shape[3] and kernel.dtype == x.dtype and all((*x.shape, *kernel.shape)), told
   for size, side, window in zip(x.shape[1:3], padding, kernel.shape):
     assert all(0 <= number < window for number in side) and window <= size + sum(side), told
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def by_onednn(x, kernel, stride: int, padding: tuple):
-  """oneDNN's on CPUs that have the instructions for it, else XLA's; padding as `by_xla`, less than the window."""
+  """oneDNN's on CPUs, on Linux where they have the instructions (onednn.py), else XLA's.
+
+  padding: as `by_xla`, less than the window. A batch that is divided over devices stays where it is; a prime is slow.
+  """
   _check(x, kernel, padding)
   return _where_available(onednn.convolution, by_xla, stride, padding, x, kernel)
 
@@ -50,7 +53,7 @@ def _where_available(ours, xlas, stride, padding, *arrays):
 def _by_onednn_backward(stride, padding, saved, dy):
   def on_cpu(x, kernel, dy, stride, padding):
     return (onednn.inputs_gradient(dy, kernel, x.shape[1:3], stride, padding),
-            onednn.filters_gradient(x, dy, kernel.shape[:2], stride, padding))
+            onednn.filters_gradient(x, dy, kernel.shape[:2], stride, padding).astype(kernel.dtype))
   return _where_available(on_cpu, _gradients_by_xla, stride, padding, *saved, dy)
 
 
@@ -85,6 +88,7 @@ def by_patches(x, kernel, stride: int, padding: tuple):
   A batch that is divided over two or four devices stays where it is if four divides it; a prime is slow.
   """
   _check(x, kernel, padding)
+  assert x.dtype == jnp.float32, x.dtype
   return by_xla(x, kernel, stride, padding)
 
 

@@ -7,7 +7,7 @@ is internal, but was found to be the same and right in jaxlib 0.10.2, 0.11.2 and
 divided over devices stays where it is.
 
 XLA cannot write such a program down for the compilation cache, and what it does instead of saying so is undefined. So
-a process that has met one writes nothing more to that cache.
+a process that has lowered one for CPUs writes nothing more to that cache.
 """
 import functools
 import json
@@ -17,8 +17,11 @@ import sys
 from pathlib import Path
 
 import jax
+import jax.extend
 import jax.numpy as jnp
 from jax.experimental.custom_partitioning import custom_partitioning
+from jax.interpreters import mlir
+from jax.sharding import NamedSharding, PartitionSpec
 
 from layers.bfloat16 import bits, floats, kept
 
@@ -34,16 +37,28 @@ def available(dtype) -> bool:
   if (sys.platform, platform.machine()) != ('linux', 'x86_64'):
     return False
   instructions = INSTRUCTIONS.get(jnp.dtype(dtype).name)
-  return instructions is not None and instructions in CPUS.read_text().split()
+  return instructions is not None and CPUS.exists() and instructions in CPUS.read_text().split()
+
+
+_onednn = jax.extend.core.Primitive('onednn_convolution')
+_onednn.def_abstract_eval(lambda x, kernel, *, shape, dtype, config: jax.core.ShapedArray(shape, dtype))
+_onednn.def_impl(lambda *arrays, **how: jax.jit(functools.partial(_onednn.bind, **how))(*arrays))
+
+
+def _lowered(context, x, kernel, *, shape, dtype, config):
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', math.inf)
+  return jax.ffi.ffi_lowering(TARGET, api_version=1, backend_config=config)(context, x, kernel)
+
+
+mlir.register_lowering(_onednn, _lowered, platform='cpu')
 
 
 def _call(x, kernel, shape, dtype, sides, filters, strides, padding, dilations):
-  """The custom call: a convolution over any number of axes.
+  """XLA's custom call: a convolution over any number of axes.
 
   sides: which axes of x, and of the result, are (batch, channels, *places); filters: which of the kernel are (channels
   in, channels out, *places). The rest is of places.
   """
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', math.inf)
   layout = {'dims': x.ndim, 'data': {'batch_dim': sides[0], 'feature_dim': sides[1], 'spatial_dims': sides[2:]}}
   config = {
       'dims': x.ndim, 'input': layout, 'output': layout, 'feature_groups': 1,
@@ -52,8 +67,7 @@ def _call(x, kernel, shape, dtype, sides, filters, strides, padding, dilations):
       'window': {'size': [kernel.shape[axis] for axis in filters[2:]], 'strides': strides,
                  'window_dilations': dilations, 'pad_left': [before for before, _ in padding],
                  'pad_right': [after for _, after in padding]}}
-  return jax.ffi.ffi_call(TARGET, jax.ShapeDtypeStruct(shape, dtype), custom_call_api_version=1,
-                          legacy_backend_config=json.dumps({'onednn_conv_config': config}))(x, kernel)
+  return _onednn.bind(x, kernel, shape=shape, dtype=dtype, config=json.dumps({'onednn_conv_config': config}))
 
 
 @functools.partial(custom_partitioning, static_argnums=(2, 3))
@@ -76,7 +90,7 @@ def inputs_gradient(dy, kernel, size: tuple[int, int], stride: int, padding):
 
 @functools.partial(custom_partitioning, static_argnums=(2, 3, 4))
 def filters_gradient(x, dy, window: tuple[int, int], stride: int, padding):
-  """[h, w, C, K] of their dtype, summed in float32.
+  """float32 [h, w, C, K].
 
   For oneDNN this is the convolution of one image, as deep as the batch, with `dy` as its filters: what slides over rows
   and columns to make h and w, and a third way over the channels, whose window is 1.
@@ -95,7 +109,7 @@ def filters_gradient(x, dy, window: tuple[int, int], stride: int, padding):
                          (0, 4, 1, 2, 3), (1, 1, 1), (*sides, (0, 0)), (stride, stride, 1))[0], None
 
   blocks = [bits(a).reshape(-1, _block_images(x, dy), *a.shape[1:]) for a in (x, dy)]
-  return jax.lax.scan(share, jnp.zeros(shape, jnp.float32), blocks)[0].astype(x.dtype)
+  return jax.lax.scan(share, jnp.zeros(shape, jnp.float32), blocks)[0]
 
 
 def _block_images(x, dy) -> int:
@@ -105,15 +119,16 @@ def _block_images(x, dy) -> int:
 
 
 def _divide(function, rule: str, summed: bool):
-  """Has each device compute its own part of the batch, and adds the parts up if `summed`."""
+  """Has each device compute its own part of the batch, and adds the parts up if `summed`; x decides what is where."""
   def partition(*args):
-    *how, mesh, arguments, result = args
-    axes = arguments[0].sharding.spec[:1]
+    *how, mesh, (x, _), _ = args
+    rows = PartitionSpec(*x.sharding.spec[:1])
+    by_row, whole = (NamedSharding(mesh, spec) for spec in (rows, PartitionSpec()))
 
     def part(x, y):
       made = function.fun(x, y, *how)
-      return jax.lax.psum(made, axes[0]) if summed and axes and axes[0] else made
-    return mesh, part, result.sharding, tuple(argument.sharding for argument in arguments)
+      return jax.lax.psum(made, rows[0]) if summed and rows and rows[0] else made
+    return mesh, part, whole if summed else by_row, (by_row, by_row if summed else whole)
   whole = tuple(letter for letter in dict.fromkeys(rule) if letter.isalpha() and letter != 'b')
   function.def_partition(partition, sharding_rule=rule, need_replication_factors=whole)
 

@@ -12,7 +12,8 @@ from layers.bfloat16 import kept
 def pooled(x):
   """[B, H, W, C] -> (maxima [B, H/2, W/2, C], the corner that has each: uint8, 2 * its row + its column)."""
   batch, height, width, channels = x.shape
-  wide = x.astype(jnp.float32)  # once, and not at each comparison, as XLA:CPU would: that takes four times as long
+  # Widened once, and not at each comparison, as XLA:CPU would: that takes four times as long.
+  wide = x.astype(jnp.float32) if x.dtype == jnp.bfloat16 else x
   wide = wide[:, :height // 2 * 2, :width // 2 * 2].reshape(batch, height // 2, 2, width // 2, 2, channels)
   (a, b), (c, d) = [[wide[:, :, i, :, j] for j in (0, 1)] for i in (0, 1)]
   upper, lower = jnp.maximum(a, b), jnp.maximum(c, d)

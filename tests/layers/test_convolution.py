@@ -1,10 +1,15 @@
 """Convolutions: XLA's values and gradients however they are computed, and elsewhere than on CPUs XLA's programs."""
 import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from layers import convolution, onednn
 from tests.layers import divided
@@ -15,6 +20,7 @@ WINDOWS = [((3, 3), 1, ((1, 0), (1, 1))), ((3, 3), 2, ((1, 1), (1, 1))), ((5, 5)
            ((4, 4), 1, ((2, 1), (2, 1))), ((7, 7), 2, ((3, 3), (3, 3))), ((1, 1), 2, ((0, 0), (0, 0))),
            ((2, 2), 1, ((0, 0), (0, 0))), ((1, 5), 3, ((0, 0), (2, 1))), ((4, 4), 2, ((1, 0), (1, 0))),
            ((3, 6), 3, ((2, 1), (0, 2))), ((2, 2), 3, ((0, 0), (0, 0)))]
+ROOT = Path(__file__).parents[2]
 TOLERANCES = [('float32', 1e-5), ('bfloat16', 4e-3)]
 
 
@@ -68,10 +74,14 @@ def lowered(function, dtype, platform: str) -> str:
   return jax.jit(jax.grad(loss, (0, 1))).trace(*args).lower(lowering_platforms=(platform,)).as_text()
 
 
+def need_onednn(dtype):
+  if not onednn.available(dtype):
+    pytest.skip(f'jaxlib has no oneDNN here, or the CPU no {onednn.INSTRUCTIONS[jnp.dtype(dtype).name]}')
+
+
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 def test_on_cpus_it_is_onednn_that_computes(dtype):
-  if not onednn.available(dtype):
-    pytest.skip(f'no {onednn.INSTRUCTIONS[dtype.__name__]} instructions, or none of jaxlib for Linux on x86-64')
+  need_onednn(dtype)
   text = lowered(lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND), dtype, 'cpu')
   assert text.count(onednn.TARGET) == 3 and 'stablehlo.convolution' not in text
 
@@ -96,11 +106,27 @@ def test_without_them_it_is_xlas(monkeypatch):
   assert text.count('stablehlo.convolution') == 3
 
 
+SCRIPT = """
+import jax, jax.numpy as jnp
+from layers import convolution
+jax.config.update('jax_compilation_cache_dir', {cache!r})
+jax.config.update('jax_persistent_cache_min_entry_size_bytes', -1)
+x, kernel = jnp.ones((2, 5, 5, 3)), jnp.ones((3, 3, 3, 3))
+program = jax.jit(lambda *args: convolution.by_onednn(*args, 1, convolution.ROUND))
+for platform in ('cuda', 'cpu'):
+  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)  # again, though by then all has been traced
+  program.trace(x, kernel).lower(lowering_platforms=(platform,))
+  print(jax.config.jax_persistent_cache_min_compile_time_secs)
+print(float(program(x, kernel).sum()))
+"""
+
+
 def test_a_program_that_has_it_is_not_written_to_the_cache(tmp_path):
-  jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
-  x, kernel = jnp.ones((2, 5, 5, 3)), jnp.ones((3, 3, 3, 3))
-  jax.jit(lambda x, kernel: convolution.by_onednn(x, kernel, 1, convolution.ROUND)).lower(x, kernel)
-  assert (jax.config.jax_persistent_cache_min_compile_time_secs > 1e9) == onednn.available(jnp.float32)
+  need_onednn('float32')
+  done = subprocess.run([sys.executable, '-W', 'error', '-c', SCRIPT.format(cache=str(tmp_path))], cwd=ROOT,
+                        env={**os.environ, 'JAX_PLATFORMS': 'cpu'}, capture_output=True, text=True)
+  assert done.stdout.split() == ['0', 'inf', str(2.0 * 3 * 3 * 13 * 13)], done.stderr
+  assert not [path for path in tmp_path.iterdir() if 'lambda' in path.name]
 
 
 @pytest.mark.parametrize('platform', ['cuda', 'tpu'])
@@ -119,27 +145,40 @@ def test_elsewhere_all_of_it_is_xlas(function, dtype, stride, platform):
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize('devices', [2, 4])
 def test_a_batch_divided_over_devices_stays_there(monkeypatch, devices, dtype):
+  need_onednn(dtype)
   monkeypatch.setattr(onednn, 'BLOCK_BYTES', 1000)
   function = lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND)
   divided.assert_it_stays_there(function, devices, (16, 14, 14, 3), (3, 3, 3, 5), dtype)
 
 
-@pytest.mark.parametrize('dtype, tolerance', TOLERANCES)
-def test_and_has_the_same_gradients(dtype, tolerance):
+def all_gradients(x, kernel, weights):
+  return jax.grad(lambda *args: jnp.sum((convolution.by_onednn(*args, 1, convolution.ROUND) * weights).astype(
+      jnp.float32)), (0, 1))(x, kernel)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('shape, axes', [
+    ((4,), 'data'), ((2, 2), ('slice', 'data')), ((2, 2), ('data',)), ((4,), None)])
+@pytest.mark.parametrize('weights_by_row', [True, False])
+def test_and_has_the_same_gradients(dtype, shape, axes, weights_by_row):
+  need_onednn(dtype)
   rng = np.random.default_rng(0)
-  x, kernel = (jnp.asarray(rng.normal(size=shape), dtype) for shape in ((16, 9, 9, 3), (3, 3, 3, 5)))
-  gradients = jax.jit(jax.grad(
-      lambda *args: jnp.sum(convolution.by_onednn(*args, 1, convolution.ROUND).astype(jnp.float32)**2), (0, 1)))
-  for have, want in zip(gradients(*divided.over(4, x, kernel)), gradients(x, kernel), strict=True):
-    difference = np.asarray(have, np.float32) - np.asarray(want, np.float32)
-    assert np.linalg.norm(difference) <= tolerance * np.linalg.norm(np.asarray(want, np.float32))
+  arrays = [jnp.asarray(rng.normal(size=shape), dtype) for shape in ((16, 9, 9, 3), (3, 3, 3, 5), (16, 9, 9, 5))]
+  made = Mesh(np.array(jax.devices()[:4]).reshape(shape), ('slice', 'data')[-len(shape):])
+  placed = [jax.device_put(array, NamedSharding(made, PartitionSpec(*spec))) for array, spec in zip(
+      arrays, ([axes], [], ['data'] if weights_by_row else []))]
+  for have, want in zip(jax.jit(all_gradients)(*placed), jax.jit(all_gradients)(*arrays), strict=True):
+    assert have.dtype == dtype
+    # Sums are float32 until the last device has added its part, and then rounded as those of one device are.
+    np.testing.assert_allclose(np.asarray(have, np.float32), np.asarray(want, np.float32),
+                               rtol=1e-5 if dtype == jnp.float32 else 2**-8, atol=1e-5)
 
 
 @pytest.mark.parametrize('function', [convolution.by_onednn, convolution.by_patches])
 @pytest.mark.parametrize('x, kernel, padding', [
     ((0, 8, 8, 3), (3, 3, 3, 4), ((1, 1), (1, 1))), ((4, 2, 2, 3), (5, 5, 3, 4), ((1, 1), (1, 1))),
     ((4, 8, 8, 3), (3, 3, 2, 4), ((1, 1), (1, 1))), ((4, 8, 8, 3), (3, 3, 3, 4), ((1, -1), (1, 1))),
-    ((4, 8, 8, 3), (1, 1, 3, 4), ((1, 1), (1, 1)))])
+    ((4, 8, 8, 3), (1, 1, 3, 4), ((1, 1), (1, 1))), ((4, 0, 8, 3), (2, 2, 3, 4), ((1, 1), (1, 1)))])
 def test_what_is_no_convolution_is_refused(function, x, kernel, padding):
   with pytest.raises(AssertionError):
     function(jnp.ones(x), jnp.ones(kernel), 1, padding)

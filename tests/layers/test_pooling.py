@@ -10,17 +10,19 @@ from layers.pooling import max_pool, pooled
 from references.cifar.model import gelu
 
 
-def test_the_first_of_equals_has_the_gradient_and_odd_edges_none():
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16', 'float16'])
+def test_the_first_of_equals_has_the_gradient_and_odd_edges_none(dtype):
   x = np.random.default_rng(0).integers(0, 3, (4, 5, 7, 3)).astype(np.float32)  # many equals
-  y, back = jax.vjp(max_pool, jnp.asarray(x))
-  dy = np.arange(1.0, y.size + 1, dtype=np.float32).reshape(y.shape)
+  y, back = jax.vjp(max_pool, jnp.asarray(x, dtype))
+  assert y.dtype == dtype
+  dy = np.random.default_rng(1).integers(1, 200, y.shape).astype(np.float32)  # numbers that each dtype has
   expected = np.zeros_like(x)
   for b, i, j, c in np.ndindex(y.shape):
     window = x[b, 2 * i:2 * i + 2, 2 * j:2 * j + 2, c]
     row, column = np.unravel_index(window.argmax(), (2, 2))
     assert y[b, i, j, c] == window.max()
     expected[b, 2 * i + row, 2 * j + column, c] = dy[b, i, j, c]
-  np.testing.assert_array_equal(back(jnp.asarray(dy))[0], expected)
+  np.testing.assert_array_equal(back(jnp.asarray(dy, dtype))[0].astype(np.float32), expected)
 
 
 @pytest.mark.parametrize('dtype, tolerance', [('float32', 1e-6), ('bfloat16', 2**-7)])
