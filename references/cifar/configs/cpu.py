@@ -6,8 +6,8 @@ resizing, and test-time augmentation as fastest.py does.
 
 Expect 5 minutes on two idle cores of an Intel Xeon with AMX, a matrix unit for bfloat16: seeds 0 to 2 got 94.13, 94.15
 and 94.16 %, in 302 to 316 s by DAWNBench's clock, some 20 of them compiling, which convolutions on CPUs need at every
-start (jax 0.10.2, 2026-11-27; tapes: results/cifar10_cpu_2core_amx). The author's airbench94_muon.py, in torch, 200 steps
-of 2,000 whole images, took 396 s on the same cores by its clock, which leaves out compiling and counts the last
+start (jax 0.10.2, 2026-11-27; tapes: results/cifar10_cpu_2core_amx). The author's airbench94_muon.py, in torch, 200
+steps of 2,000 whole images, took 396 s on the same cores by its clock, which leaves out compiling and counts the last
 evaluation, where ours took 302 (medians of three); it got 93.96 % in the mean.
 
 Without bfloat16 instructions, in float32, this recipe was not run yet. An earlier one, airbench94_muon's on images that
