@@ -27,7 +27,7 @@ from layers.bfloat16 import bits, floats, kept
 
 TARGET = '__onednn$convolution'
 CPUS = Path('/proc/cpuinfo')
-INSTRUCTIONS = {'float32': 'avx2', 'bfloat16': 'avx512_bf16'}  # without them oneDNN has plain loops, slower than XLA's
+INSTRUCTIONS = {'float32': 'avx2', 'bfloat16': 'avx512_bf16'}  # without: slower than XLA's, or aborts
 BLOCK_BYTES = 5 << 20  # of inputs and gradients, summed over at a time; found on two cores with 2 MiB of cache each
 
 
