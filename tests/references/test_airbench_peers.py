@@ -192,7 +192,7 @@ def float32_newton_schulz(monkeypatch):
 # it. Losses, biases, head and statistics then agree to a few 1e-6 of their change. Filters are looser: a batch
 # normalisation follows each, so its gradient is a small rest of large terms, least in the last, where torch's own
 # float32 is off by 2e-3. Bounds are three to ten times what was measured (2026-11-24, jax 0.10.2, torch 2.13); that of
-# the others of airbench94 with Winograd's convolution, which rounds more: 1.1e-4, and XLA's 1.6e-5 (2026-11-26).
+# the others of airbench94 with Winograd's convolution, which it had then: 1.1e-4, and XLA's 1.6e-5 (2026-11-26).
 
 def test_airbench94_with_lookahead_stays_together_for_a_whole_schedule(small):
   losses, gaps = train_both(*small('airbench94'), newton_schulz=None, together=False)
