@@ -22,23 +22,22 @@ class Progress:
     self.live = self.stream.isatty()
     self._begin = self._train = None
     self._metric = self._rate = self._loss = ''
-    self._shown, self._devices = 0.0, 'this machine'
+    self._shown = 0.0
 
   def __call__(self, event: dict):
     name, edge = event['event'], event.get('edge')
-    if name == 'compile' and edge == 'start':
-      self._end(f'compiling for {self._devices}')
-    elif name == 'compile' and edge == 'stop':
+    if name == 'compile' and edge == 'stop':
       warm = 'warm' if event['cache_hits'] and not event['cache_misses'] else 'cold'
       self._end(f"compiled, {warm} cache: {event['cache_hits']} programs read, "
                 f"{event['cache_misses']} made")
     elif name == 'process':
-      self._devices = f"{event['hardware']['device_count']} x {event['hardware']['device_kind']}"
+      devices = f"{event['hardware']['device_count']} x {event['hardware']['device_kind']}"
       imitated = event['hardware']['device_kind'] == 'cpu' and machine.bfloat16_instructions() == []
       if imitated and "compute_dtype = 'bfloat16'" in event['config']:
         self._end('this CPU has no instructions for bfloat16 and imitates it: --config.compute_dtype=float32 is faster')
       if event.get('resumed'):
         self._end(f"resumed from step {event['resumed']['step']}")
+      self._end(f'compiling for {devices}')
     elif name == 'train' and edge == 'start':
       self._train = event
       self._begin, self._shown = self._begin or event, self._shown or event['time']

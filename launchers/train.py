@@ -131,6 +131,7 @@ def train(config, workdir: Path, pod) -> int:
   tape = pod.check(lambda: open_tape(workdir, restored, checkpoints, config, task, list(mesh.devices.flat), imported,
                                      pod))
   pod.watch(tape)
+  tape.deliver()  # before it compiles, which takes long
   cadence = loop.Cadence(FLAGS.log_every_steps, FLAGS.checkpoint_every_steps, profile_range(task.num_steps),
                          str(workdir / 'profile'))
   try:

@@ -25,3 +25,10 @@ def test_a_cpu_that_imitates_bfloat16_is_told_of(monkeypatch, dtype, device, ins
 def test_instructions_for_bfloat16_are_those_that_linux_names(monkeypatch, flags, instructions):
   monkeypatch.setattr(machine, 'cpu', lambda: flags)
   assert machine.bfloat16_instructions() == instructions
+
+
+def test_that_it_compiles_is_told_before_it_does():
+  stream = io.StringIO()
+  progress = sinks.Progress(100, {'metric': 'accuracy', 'value': 0.94}, stream)
+  progress({**tapes.HEADER, 'event': 'process', 'time': 0.0, 'config': '', 'resumed': {'step': 7}})
+  assert stream.getvalue().splitlines() == ['resumed from step 7', 'compiling for 1 x cpu']
