@@ -13,7 +13,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from layers import onednn, patches, winograd
+from layers import dense, onednn, patches, winograd
 
 
 def by_xla(x, kernel, stride: int, padding):
@@ -53,7 +53,12 @@ def _where_available(ours, xlas, stride, padding, *arrays):
 def _by_onednn_backward(stride, padding, saved, dy):
   def on_cpu(x, kernel, dy, stride, padding):
     return (onednn.inputs_gradient(dy, kernel, x.shape[1:3], stride, padding),
-            onednn.filters_gradient(x, dy, kernel.shape[:2], stride, padding).astype(kernel.dtype))
+            filters_gradient(x, kernel, dy, stride, padding).astype(kernel.dtype))
+
+  def filters_gradient(x, kernel, dy, stride, padding):
+    if kernel.shape[:2] == (1, 1):  # XLA's product is faster there
+      return dense.kernel_gradient(x[:, ::stride, ::stride], dy)[None, None]
+    return onednn.filters_gradient(x, dy, kernel.shape[:2], stride, padding)
   return _where_available(on_cpu, _gradients_by_xla, stride, padding, *saved, dy)
 
 

@@ -25,7 +25,7 @@ def _over_channels(x, kernel, axis: int):
   return y.reshape(*x.shape[:-1], y.shape[1])
 
 
-def _over_rows(x, dy):
+def kernel_gradient(x, dy):
   """[..., C], [..., K] -> [C, K], of their dtype."""
   def plain(x, y):
     return jax.lax.dot_general(*(a.reshape(-1, a.shape[-1]) for a in (x, y)), (((0,), (0,)), ((), ())))
@@ -43,7 +43,7 @@ def _forward(x, kernel):
 
 def _backward(saved, dy):
   x, kernel = saved
-  return _over_channels(dy, kernel, 1), _over_rows(x, dy)
+  return _over_channels(dy, kernel, 1), kernel_gradient(x, dy)
 
 
 product.defvjp(_forward, _backward)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from layers import convolution, dense
+from layers import convolution, dense, onednn
 from layers.blocks import LEAST_IMAGES
 from references.resnet_imagenet.pooling import max_pool
 from serving import products
@@ -88,19 +88,21 @@ by_patches = jax.jit(convolution.by_patches, static_argnums=(2, 3))
 def convolve(x, kernel, stride: int, padding, train: bool):
   """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K]; without gradients, as serving/products.py has it.
 
-  On CPUs in training, 1 x 1 ones are products, and in bfloat16 all others oneDNN's. float32 does without it, since its
-  programs can then be kept for the next start; if four divides the batch, large 3 x 3 ones are Winograd's, and of
-  strided ones the filters' gradient is products (benchmarks/NOTES.md).
+  On CPUs in training, they are oneDNN's in bfloat16. float32 does without it, since its programs can then be kept for
+  the next start: 1 x 1 ones are products; if four divides the batch, large 3 x 3 ones are Winograd's, and of strided
+  ones the filters' gradient is products (benchmarks/NOTES.md).
   """
   if not train:
     return products.convolution(x, kernel, stride, padding)
   plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
+  if x.dtype == jnp.bfloat16 and onednn.available(x.dtype):
+    if kernel.shape[:2] == (1, 1):
+      x, stride = x[:, ::stride, ::stride], 1
+    return by_onednn(x, kernel, stride, tuple(padding))
   if kernel.shape[:2] == (1, 1):
     return jax.lax.platform_dependent(x, kernel, default=plain, cpu=lambda x, kernel: dense.product(
         x[:, ::stride, ::stride], kernel[0, 0]))
-  if x.dtype == jnp.bfloat16:
-    return by_onednn(x, kernel, stride, tuple(padding))
-  if len(x) % LEAST_IMAGES:
+  if x.dtype == jnp.bfloat16 or len(x) % LEAST_IMAGES:
     return plain(x, kernel)
   if (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2) and min(x.shape[1:3]) >= WINOGRAD_SIZE:
     return by_winograd(x, kernel)
