@@ -40,7 +40,13 @@ def by_onednn(x, kernel, stride: int, padding: tuple):
   padding: as `by_xla`, less than the window. A batch that is divided over devices stays where it is; a prime is slow.
   """
   _check(x, kernel, padding)
-  return _where_available(onednn.convolution, by_xla, stride, padding, x, kernel)
+  return _where_available(_on_cpu, by_xla, stride, padding, x, kernel)
+
+
+def _on_cpu(x, kernel, stride, padding):
+  if kernel.shape[:2] == (1, 1):  # what is skipped is left out at once
+    x, stride = x[:, ::stride, ::stride], 1
+  return onednn.convolution(x, kernel, stride, padding)
 
 
 def _where_available(ours, xlas, stride, padding, *arrays):
@@ -51,15 +57,15 @@ def _where_available(ours, xlas, stride, padding, *arrays):
 
 
 def _by_onednn_backward(stride, padding, saved, dy):
-  def on_cpu(x, kernel, dy, stride, padding):
-    return (onednn.inputs_gradient(dy, kernel, x.shape[1:3], stride, padding),
-            filters_gradient(x, kernel, dy, stride, padding).astype(kernel.dtype))
+  return _where_available(_gradients_on_cpu, _gradients_by_xla, stride, padding, *saved, dy)
 
-  def filters_gradient(x, kernel, dy, stride, padding):
-    if kernel.shape[:2] == (1, 1):  # XLA's product is faster there
-      return dense.kernel_gradient(x[:, ::stride, ::stride], dy)[None, None]
-    return onednn.filters_gradient(x, dy, kernel.shape[:2], stride, padding)
-  return _where_available(on_cpu, _gradients_by_xla, stride, padding, *saved, dy)
+
+def _gradients_on_cpu(x, kernel, dy, stride, padding):
+  if kernel.shape[:2] == (1, 1):  # XLA's product is faster there
+    of_kernel = dense.kernel_gradient(x[:, ::stride, ::stride], dy)[None, None]
+  else:
+    of_kernel = onednn.filters_gradient(x, dy, kernel.shape[:2], stride, padding).astype(kernel.dtype)
+  return onednn.inputs_gradient(dy, kernel, x.shape[1:3], stride, padding), of_kernel
 
 
 by_onednn.defvjp(lambda x, kernel, *how: (by_onednn(x, kernel, *how), (x, kernel)), _by_onednn_backward)

@@ -82,10 +82,18 @@ def convolution(x, kernel, stride: int, padding):
 def inputs_gradient(dy, kernel, size: tuple[int, int], stride: int, padding):
   """The convolution of `dy`, spread over what each step skipped, with the filters turned round: [B, *size, C]."""
   turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-  dy = jax.lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), *[(0, 0, stride - 1)] * 2, (0, 0, 0)))
+  if kernel.shape[:2] == (1, 1):  # the same if it is spread afterwards, for less work
+    return _spread(convolution(dy, turned, 1, padding), stride, size)
+  dy = _spread(dy, stride, [(have - 1) * stride + 1 for have in dy.shape[1:3]])
   sides = tuple((window - 1 - before, have - given + before)
                 for have, given, window, (before, _) in zip(size, dy.shape[1:3], kernel.shape, padding))
   return convolution(dy, turned, 1, sides)
+
+
+def _spread(x, stride: int, size):
+  """[B, h, w, C] -> [B, *size, C], with zeros between and after."""
+  after = [have - (given - 1) * stride - 1 for have, given in zip(size, x.shape[1:3])]
+  return jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((0, n, stride - 1) for n in after), (0, 0, 0)))
 
 
 @functools.partial(custom_partitioning, static_argnums=(2, 3, 4))
@@ -108,7 +116,8 @@ def filters_gradient(x, dy, window: tuple[int, int], stride: int, padding):
     return total + _call(image, floats(kept(dy))[:, :, :, None], (1, *shape), jnp.float32, (0, 4, 1, 2, 3),
                          (0, 4, 1, 2, 3), (1, 1, 1), (*sides, (0, 0)), (stride, stride, 1))[0], None
 
-  blocks = [bits(a).reshape(-1, _block_images(x, dy), *a.shape[1:]) for a in (x, dy)]
+  images = _block_images(x, dy)
+  blocks = [bits(a).reshape(-1, images, *a.shape[1:]) for a in (x, dy)]
   return jax.lax.scan(share, jnp.zeros(shape, jnp.float32), blocks)[0]
 
 
@@ -129,8 +138,8 @@ def _divide(function, rule: str, summed: bool):
       made = function.fun(x, y, *how)
       return jax.lax.psum(made, rows[0]) if summed and rows and rows[0] else made
     return mesh, part, whole if summed else by_row, (by_row, by_row if summed else whole)
-  whole = tuple(letter for letter in dict.fromkeys(rule) if letter.isalpha() and letter != 'b')
-  function.def_partition(partition, sharding_rule=rule, need_replication_factors=whole)
+  undivided = tuple(letter for letter in dict.fromkeys(rule) if letter.isalpha() and letter != 'b')
+  function.def_partition(partition, sharding_rule=rule, need_replication_factors=undivided)
 
 
 _divide(convolution, 'b h w c, i j c k -> b p q k', summed=False)

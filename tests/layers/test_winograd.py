@@ -8,7 +8,7 @@ import pytest
 
 from layers import winograd
 
-# (rows, columns), channels, filters: one an oblong one, one smaller than a tile
+# (rows, columns), channels, filters: one oblong, one smaller than a tile
 SHAPES = [((30, 30), 24, 16), ((15, 15), 16, 32), ((7, 7), 64, 32), ((3, 3), 64, 64), ((9, 21), 8, 8), ((2, 2), 4, 4)]
 
 
