@@ -13,7 +13,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from layers import dense, onednn, patches, winograd
+from layers import onednn, patches, winograd
 
 
 def by_xla(x, kernel, stride: int, padding):
@@ -40,32 +40,30 @@ def by_onednn(x, kernel, stride: int, padding: tuple):
   padding: as `by_xla`, less than the window. A batch that is divided over devices stays where it is; a prime is slow.
   """
   _check(x, kernel, padding)
-  return _where_available(_on_cpu, by_xla, stride, padding, x, kernel)
+  return _on_cpus(_by_onednn, by_xla, stride, padding, x, kernel)
 
 
-def _on_cpu(x, kernel, stride, padding):
+def _by_onednn(x, kernel, stride, padding):
   if kernel.shape[:2] == (1, 1):  # what is skipped is left out at once
     x, stride = x[:, ::stride, ::stride], 1
   return onednn.convolution(x, kernel, stride, padding)
 
 
-def _where_available(ours, xlas, stride, padding, *arrays):
+def _on_cpus(ours, xlas, stride, padding, *arrays):
   ours, xlas = (functools.partial(function, stride=stride, padding=padding) for function in (ours, xlas))
-  if not onednn.available(arrays[0].dtype):
-    return xlas(*arrays)
-  return jax.lax.platform_dependent(*arrays, cpu=ours, default=xlas)
+  return onednn.on_cpus(ours, xlas, *arrays)
 
 
 def _by_onednn_backward(stride, padding, saved, dy):
-  return _where_available(_gradients_on_cpu, _gradients_by_xla, stride, padding, *saved, dy)
+  return _on_cpus(_gradients_by_onednn, _gradients_by_xla, stride, padding, *saved, dy)
 
 
-def _gradients_on_cpu(x, kernel, dy, stride, padding):
-  if kernel.shape[:2] == (1, 1):  # XLA's product is faster there
-    of_kernel = dense.kernel_gradient(x[:, ::stride, ::stride], dy)[None, None]
+def _gradients_by_onednn(x, kernel, dy, stride, padding):
+  if kernel.shape[:2] == (1, 1):
+    of_kernel = onednn.over_rows(*(a.reshape(-1, a.shape[3]) for a in (x[:, ::stride, ::stride], dy)))[None, None]
   else:
-    of_kernel = onednn.filters_gradient(x, dy, kernel.shape[:2], stride, padding).astype(kernel.dtype)
-  return onednn.inputs_gradient(dy, kernel, x.shape[1:3], stride, padding), of_kernel
+    of_kernel = onednn.filters_gradient(x, dy, kernel.shape[:2], stride, padding)
+  return onednn.inputs_gradient(dy, kernel, x.shape[1:3], stride, padding), of_kernel.astype(kernel.dtype)
 
 
 by_onednn.defvjp(lambda x, kernel, *how: (by_onednn(x, kernel, *how), (x, kernel)), _by_onednn_backward)

@@ -1,14 +1,13 @@
-"""The product of a dense layer, whose gradients are products too, as XLA:CPU's library takes them (bfloat16.py).
+"""The product of a dense layer, whose gradients are products too.
 
 Automatic differentiation contracts over batch and length at once and turns the result, which XLA:CPU answers with
-copies of what goes in; here all three are products of two matrices. On CPUs a step of BERT base takes a fifth less in
-float32, and in bfloat16, where sums stay float32 there and a matrix may be turned as bits, half as long
-(benchmarks/NOTES.md). Elsewhere XLA is asked for the same three products in either. No forward mode (jax.jvp).
+copies of what goes in; here all three are products of two matrices. On CPUs in bfloat16 they are oneDNN's, where there
+is one (onednn.py), whose sums are float32; else XLA's (benchmarks/NOTES.md). No forward mode (jax.jvp).
 """
 import jax
 import jax.numpy as jnp
 
-from layers import bfloat16
+from layers import onednn
 
 
 @jax.custom_vjp
@@ -19,22 +18,23 @@ def product(x, kernel):
 
 def _over_channels(x, kernel, axis: int):
   """The product of x: [..., C] and a matrix, summed over that axis of it."""
-  rows = x.reshape(-1, x.shape[-1])
-  y = bfloat16.on_cpus(lambda x, y: bfloat16.wide(x, y, (1, axis)).astype(x.dtype),
-                       lambda x, y: jax.lax.dot_general(x, y, (((1,), (axis,)), ((), ()))), rows, kernel)
+  y = _in_bfloat16(lambda x, y: onednn.product(x, y, axis == 1),
+                   lambda x, y: jax.lax.dot_general(x, y, (((1,), (axis,)), ((), ()))), _rows(x), kernel)
   return y.reshape(*x.shape[:-1], y.shape[1])
 
 
-def kernel_gradient(x, dy):
+def _kernel_gradient(x, dy):
   """[..., C], [..., K] -> [C, K], of their dtype."""
-  def plain(x, y):
-    return jax.lax.dot_general(*(a.reshape(-1, a.shape[-1]) for a in (x, y)), (((0,), (0,)), ((), ())))
+  return _in_bfloat16(lambda x, y: onednn.over_rows(x, y).astype(x.dtype),
+                      lambda x, y: jax.lax.dot_general(x, y, (((0,), (0,)), ((), ()))), _rows(x), _rows(dy))
 
-  def on_cpu(x, y):
-    if x.shape[-1] > y.shape[-1]:
-      return on_cpu(y, x).T
-    return bfloat16.over_rows(x, y).astype(x.dtype)
-  return bfloat16.on_cpus(on_cpu, plain, x, dy)
+
+def _in_bfloat16(ours, xlas, x, y):
+  return (onednn.on_cpus(ours, xlas, x, y) if x.dtype == jnp.bfloat16 and x.size and y.size else xlas(x, y))
+
+
+def _rows(x):
+  return x.reshape(-1, x.shape[-1])
 
 
 def _forward(x, kernel):
@@ -43,7 +43,7 @@ def _forward(x, kernel):
 
 def _backward(saved, dy):
   x, kernel = saved
-  return _over_channels(dy, kernel, 1), kernel_gradient(x, dy)
+  return _over_channels(dy, kernel, 1), _kernel_gradient(x, dy)
 
 
 product.defvjp(_forward, _backward)

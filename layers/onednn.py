@@ -1,10 +1,10 @@
-"""Convolutions on CPUs by oneDNN, which is within jaxlib, and which XLA calls where a program asks for it by name.
+"""Convolutions and products on CPUs by oneDNN, which is within jaxlib: XLA calls it where a program asks by name.
 
 XLA:CPU's own convolutions gain nothing from bfloat16, and those that sum over a batch, as filters' gradients do, take
-several times as long as others. oneDNN, which PyTorch has as well, takes a tenth of the time in bfloat16 with a matrix
-unit (benchmarks/convolution.py). No option of XLA's makes it call oneDNN for a convolution, its custom call does; that
-is internal, but was found to be the same and right in jaxlib 0.10.2, 0.11.2 and 0.12.0 (tests/layers). A batch that is
-divided over devices stays where it is.
+several times as long as others; so do its products that sum over rows. oneDNN, which PyTorch has as well, takes a tenth
+of the time in bfloat16 with a matrix unit (benchmarks/convolution.py). No option of XLA's makes it call oneDNN, its
+custom calls do; they are internal, but were found to be the same and right in jaxlib 0.10.2, 0.11.2 and 0.12.0
+(tests/layers). A batch that is divided over devices stays where it is.
 
 XLA cannot write such a program down for the compilation cache, and what it does instead of saying so is undefined. So
 a process that has lowered one for CPUs writes nothing more to that cache.
@@ -25,7 +25,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from layers.bfloat16 import bits, floats, kept
 
-TARGET = '__onednn$convolution'
+CONVOLUTION, PRODUCT = '__onednn$convolution', '__onednn$matmul'
 CPUS = Path('/proc/cpuinfo')
 INSTRUCTIONS = {'float32': 'avx2', 'bfloat16': 'avx512_bf16'}  # without: slower than XLA's, or aborts
 BLOCK_BYTES = 5 << 20  # of inputs and gradients, summed over at a time; found on two cores with 2 MiB of cache each
@@ -33,21 +33,28 @@ BLOCK_BYTES = 5 << 20  # of inputs and gradients, summed over at a time; found o
 
 @functools.cache
 def available(dtype) -> bool:
-  """Whether convolutions of that dtype should be oneDNN's on this machine's CPUs."""
+  """Whether oneDNN has the instructions for that dtype on this machine's CPUs."""
   if (sys.platform, platform.machine()) != ('linux', 'x86_64'):
     return False
   instructions = INSTRUCTIONS.get(jnp.dtype(dtype).name)
   return instructions is not None and CPUS.exists() and instructions in CPUS.read_text().split()
 
 
-_onednn = jax.extend.core.Primitive('onednn_convolution')
-_onednn.def_abstract_eval(lambda x, kernel, *, shape, dtype, config: jax.core.ShapedArray(shape, dtype))
+def on_cpus(ours, xlas, *arrays):
+  """`ours` of the arrays on CPUs if oneDNN is available for the first one's dtype, else `xlas`."""
+  if not available(arrays[0].dtype):
+    return xlas(*arrays)
+  return jax.lax.platform_dependent(*arrays, cpu=ours, default=xlas)
+
+
+_onednn = jax.extend.core.Primitive('onednn')
+_onednn.def_abstract_eval(lambda x, y, *, target, shape, dtype, config: jax.core.ShapedArray(shape, dtype))
 _onednn.def_impl(lambda *arrays, **how: jax.jit(functools.partial(_onednn.bind, **how))(*arrays))
 
 
-def _lowered(context, x, kernel, *, shape, dtype, config):
+def _lowered(context, x, y, *, target, shape, dtype, config):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', math.inf)
-  return jax.ffi.ffi_lowering(TARGET, api_version=1, backend_config=config)(context, x, kernel)
+  return jax.ffi.ffi_lowering(target, api_version=1, backend_config=config)(context, x, y)
 
 
 mlir.register_lowering(_onednn, _lowered, platform='cpu')
@@ -67,7 +74,8 @@ def _call(x, kernel, shape, dtype, sides, filters, strides, padding, dilations):
       'window': {'size': [kernel.shape[axis] for axis in filters[2:]], 'strides': strides,
                  'window_dilations': dilations, 'pad_left': [before for before, _ in padding],
                  'pad_right': [after for _, after in padding]}}
-  return _onednn.bind(x, kernel, shape=shape, dtype=dtype, config=json.dumps({'onednn_conv_config': config}))
+  return _onednn.bind(x, kernel, target=CONVOLUTION, shape=shape, dtype=dtype,
+                      config=json.dumps({'onednn_conv_config': config}))
 
 
 @functools.partial(custom_partitioning, static_argnums=(2, 3))
@@ -127,6 +135,26 @@ def _block_images(x, dy) -> int:
   return max((n for n in range(1, min(most, len(x)) + 1) if len(x) % n == 0), key=lambda n: (n % 16 == 0, n))
 
 
+def _product(x, y, turned: tuple[bool, bool], dtype):
+  """Of x: [..., N, C] and y: [..., C, K], or turned: [..., C, N], [..., K, C]."""
+  shape = (*x.shape[:-2], x.shape[-1 if turned[0] else -2], y.shape[-2 if turned[1] else -1])
+  config = {'transpose_a': turned[0], 'transpose_b': turned[1]}
+  return _onednn.bind(x, y, target=PRODUCT, shape=shape, dtype=dtype,
+                      config=json.dumps({'onednn_matmul_config': config}))
+
+
+@functools.partial(custom_partitioning, static_argnums=(2,))
+def product(x, y, turned: bool):
+  """x: [N, C]; y: [C, K], or [K, C] if `turned`; of one dtype -> [N, K], that dtype."""
+  return _product(x, y, (False, turned), x.dtype)
+
+
+@custom_partitioning
+def over_rows(x, y):
+  """x: [N, C]; y: [N, K], of one dtype -> float32 [C, K]."""
+  return _product(x, y, (True, False), jnp.float32)
+
+
 def _divide(function, rule: str, summed: bool):
   """Has each device compute its own part of the batch, and adds the parts up if `summed`; x decides what is where."""
   def partition(*args):
@@ -144,3 +172,5 @@ def _divide(function, rule: str, summed: bool):
 
 _divide(convolution, 'b h w c, i j c k -> b p q k', summed=False)
 _divide(filters_gradient, 'b h w c, b p q k -> i j c k', summed=True)
+_divide(product, 'b c, i k -> b j', summed=False)
+_divide(over_rows, 'b c, b k -> c k', summed=True)

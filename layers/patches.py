@@ -43,6 +43,7 @@ def filters_gradient(x, kernel, dy, *, stride: int, padding):
   rows = max(LEAST_IMAGES, min(MOST_IMAGES, ELEMENTS // per_image))
 
   def block(x, dy):
-    return [], bfloat16.over_rows(dy, _patches(x, kernel.shape[:2], stride, padding))
+    rows = dy.reshape(-1, dy.shape[3])
+    return [], bfloat16.wide(rows, _patches(x, kernel.shape[:2], stride, padding), (0, 0))
   none_yet = jnp.zeros((kernel.shape[3], math.prod(kernel.shape[:3])), jnp.float32)
   return over_blocks(block, [x, dy], rows=rows, total=none_yet)[1].T.reshape(kernel.shape)

@@ -83,7 +83,7 @@ def need_onednn(dtype):
 def test_on_cpus_it_is_onednn_that_computes(dtype):
   need_onednn(dtype)
   text = lowered(lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND), dtype, 'cpu')
-  assert text.count(onednn.TARGET) == 3 and 'stablehlo.convolution' not in text
+  assert text.count(onednn.CONVOLUTION) == 3 and 'stablehlo.convolution' not in text
 
 
 @pytest.mark.parametrize('lines, dtype, available', [
@@ -143,12 +143,13 @@ def test_elsewhere_all_of_it_is_xlas(function, dtype, stride, platform):
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize('window, ours', [(3, ' while('), (1, onednn.PRODUCT)])
 @pytest.mark.parametrize('devices', [2, 4])
-def test_a_batch_divided_over_devices_stays_there(monkeypatch, devices, dtype):
+def test_a_batch_divided_over_devices_stays_there(monkeypatch, devices, window, ours, dtype):
   need_onednn(dtype)
   monkeypatch.setattr(onednn, 'BLOCK_BYTES', 1000)
-  function = lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND)
-  divided.assert_it_stays_there(function, devices, (16, 14, 14, 3), (3, 3, 3, 5), dtype)
+  function = lambda *args: convolution.by_onednn(*args, 2, ((window // 2,) * 2,) * 2)
+  divided.assert_it_stays_there(function, devices, (16, 14, 14, 3), (window, window, 3, 5), dtype, ours)
 
 
 def all_gradients(x, kernel, weights):

@@ -4,7 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from layers import dense
+from layers import dense, onednn
+from tests.layers import divided
+from training import mesh
 
 
 @pytest.mark.parametrize('shape', [(12, 8), (3, 5, 8), (2, 3, 5, 8)])
@@ -32,13 +34,40 @@ def test_in_bfloat16_sums_are_float32_and_rounded_once(rows, features):
     np.testing.assert_allclose(np.asarray(have, np.float64), want, rtol=2**-8, atol=1e-5)
 
 
-@pytest.mark.parametrize('platform, sums', [('cpu', 'f32'), ('cuda', 'bf16'), ('tpu', 'bf16')])
-def test_elsewhere_products_are_rounded_as_xla_does(platform, sums):
+def gradients(platform):
   loss = lambda x, kernel: jnp.sum(dense.product(x, kernel).astype(jnp.float32)**2)
   shapes = jax.ShapeDtypeStruct((4, 5, 8), jnp.bfloat16), jax.ShapeDtypeStruct((8, 6), jnp.bfloat16)
   text = jax.jit(jax.grad(loss, (0, 1))).trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
-  made = [line for line in text.splitlines() if 'dot_general' in line]
-  assert len(made) == 3 and all(f'x{sums}>' in line.rpartition('->')[2] for line in made)
+  return text.count('stablehlo.dot_general'), text.count(onednn.PRODUCT)
+
+
+def test_in_bfloat16_products_are_onednns_on_cpus_that_have_it_alone():
+  assert gradients('cpu') == ((0, 3) if onednn.available(jnp.bfloat16) else (3, 0))
+  assert gradients('cuda') == gradients('tpu') == (3, 0)
+
+
+def test_without_it_they_are_xlas(monkeypatch):
+  monkeypatch.setattr(onednn, 'available', lambda dtype: False)
+  assert gradients('cpu') == (3, 0)
+
+
+@pytest.mark.skipif(not onednn.available(jnp.bfloat16), reason='no oneDNN here, or no instructions for bfloat16')
+@pytest.mark.parametrize('devices', [2, 4])
+def test_rows_divided_over_devices_stay_there(devices):
+  divided.assert_it_stays_there(dense.product, devices, (8, 5, 6), (6, 7), jnp.bfloat16, onednn.PRODUCT)
+  random = np.random.default_rng(0)
+  x, kernel, dy = (jnp.asarray(random.normal(size=size), jnp.bfloat16) for size in ((8, 5, 6), (6, 7), (8, 5, 7)))
+  all_three = jax.jit(lambda x, kernel, dy: (dense.product(x, kernel), *jax.vjp(dense.product, x, kernel)[1](dy)))
+  over = mesh.make_mesh(jax.devices()[:devices])
+  there = [jax.device_put(a, place(over)) for a, place in (
+      (x, mesh.by_row), (kernel, mesh.replicated), (dy, mesh.by_row))]
+  for have, want in zip(all_three(*there), all_three(x, kernel, dy), strict=True):
+    np.testing.assert_allclose(*(np.asarray(a, np.float32) for a in (have, want)), rtol=2**-8, atol=1e-5)
+
+
+def test_nothing_makes_nothing():
+  y, pull_back = jax.vjp(dense.product, jnp.ones((0, 5, 8), jnp.bfloat16), jnp.ones((8, 6), jnp.bfloat16))
+  assert y.shape == (0, 5, 6) and not pull_back(y)[1].any()
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
