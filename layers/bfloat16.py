@@ -13,6 +13,12 @@ import jax.numpy as jnp
 kept = jax.lax.optimization_barrier  # computed once and laid out, instead of fused into each use
 
 
+def apart(function, *args):
+  """`function` of arrays that XLA:CPU has computed before: it fuses past `kept`, but not into a branch."""
+  return jax.lax.cond(kept(jnp.bool_(True)), function, lambda *args: jax.tree.map(
+      lambda made: jnp.zeros(made.shape, made.dtype), jax.eval_shape(function, *args)), *args)
+
+
 def on_cpus(function, otherwise, *args):
   """`function` of the arrays on CPUs if the first is of bfloat16, else `otherwise`."""
   if args[0].dtype != jnp.bfloat16:
