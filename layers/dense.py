@@ -18,19 +18,15 @@ def product(x, kernel):
 
 def _over_channels(x, kernel, axis: int):
   """The product of x: [..., C] and a matrix, summed over that axis of it."""
-  y = _in_bfloat16(lambda x, y: onednn.product(x, y, axis == 1),
-                   lambda x, y: jax.lax.dot_general(x, y, (((1,), (axis,)), ((), ()))), _rows(x), kernel)
+  y = onednn.in_bfloat16(lambda x, y: onednn.product(x, y, axis == 1),
+                         lambda x, y: jax.lax.dot_general(x, y, (((1,), (axis,)), ((), ()))), _rows(x), kernel)
   return y.reshape(*x.shape[:-1], y.shape[1])
 
 
 def _kernel_gradient(x, dy):
   """[..., C], [..., K] -> [C, K], of their dtype."""
-  return _in_bfloat16(lambda x, y: onednn.over_rows(x, y).astype(x.dtype),
-                      lambda x, y: jax.lax.dot_general(x, y, (((0,), (0,)), ((), ()))), _rows(x), _rows(dy))
-
-
-def _in_bfloat16(ours, xlas, x, y):
-  return (onednn.on_cpus(ours, xlas, x, y) if x.dtype == jnp.bfloat16 and x.size and y.size else xlas(x, y))
+  return onednn.in_bfloat16(lambda x, y: onednn.over_rows(x, y).astype(x.dtype),
+                            lambda x, y: jax.lax.dot_general(x, y, (((0,), (0,)), ((), ()))), _rows(x), _rows(dy))
 
 
 def _rows(x):

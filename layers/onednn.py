@@ -48,6 +48,12 @@ def on_cpus(ours, xlas, *arrays):
   return jax.lax.platform_dependent(*arrays, cpu=ours, default=xlas)
 
 
+def in_bfloat16(ours, xlas, *arrays):
+  """As `on_cpus` for products, whose float32 XLA:CPU takes as fast: in bfloat16, if there is something to sum."""
+  worth_it = arrays[0].dtype == jnp.bfloat16 and all(a.size for a in arrays)
+  return on_cpus(ours, xlas, *arrays) if worth_it else xlas(*arrays)
+
+
 _onednn = jax.extend.core.Primitive('onednn')
 _onednn.def_abstract_eval(lambda x, y, *, target, shape, dtype, config: jax.core.ShapedArray(shape, dtype))
 _onednn.def_impl(lambda *arrays, **how: jax.jit(functools.partial(_onednn.bind, **how))(*arrays))
@@ -159,22 +165,35 @@ def over_rows(x, y):
   return _product(x, y, (True, False), jnp.float32)
 
 
-def _divide(function, rule: str, summed: bool):
-  """Has each device compute its own part of the batch, and adds the parts up if `summed`; x decides what is where."""
+@functools.partial(custom_partitioning, static_argnums=(2, 3))
+def products(x, y, turned: tuple[bool, bool], dtype):
+  """x: [B, H, N, C], y: [B, H, C, K], of one dtype, each with its last two axes the other way round if `turned`.
+
+  -> [B, H, N, K] of `dtype`, which is theirs or float32.
+  """
+  return _product(x, y, turned, dtype)
+
+
+def _divide(function, rule: str, by_row: bool = False, summed: bool = False):
+  """Has each device compute its own part of the batch, and adds the parts up if `summed`; x decides what is where.
+
+  by_row: whether the second array has a batch as well.
+  """
   def partition(*args):
     *how, mesh, (x, _), _ = args
     rows = PartitionSpec(*x.sharding.spec[:1])
-    by_row, whole = (NamedSharding(mesh, spec) for spec in (rows, PartitionSpec()))
+    divided, whole = (NamedSharding(mesh, spec) for spec in (rows, PartitionSpec()))
 
     def part(x, y):
       made = function.fun(x, y, *how)
       return jax.lax.psum(made, rows[0]) if summed and rows and rows[0] else made
-    return mesh, part, whole if summed else by_row, (by_row, by_row if summed else whole)
+    return mesh, part, whole if summed else divided, (divided, divided if by_row else whole)
   undivided = tuple(letter for letter in dict.fromkeys(rule) if letter.isalpha() and letter != 'b')
   function.def_partition(partition, sharding_rule=rule, need_replication_factors=undivided)
 
 
-_divide(convolution, 'b h w c, i j c k -> b p q k', summed=False)
-_divide(filters_gradient, 'b h w c, b p q k -> i j c k', summed=True)
-_divide(product, 'b c, i k -> b j', summed=False)
-_divide(over_rows, 'b c, b k -> c k', summed=True)
+_divide(convolution, 'b h w c, i j c k -> b p q k')
+_divide(filters_gradient, 'b h w c, b p q k -> i j c k', by_row=True, summed=True)
+_divide(product, 'b c, i k -> b j')
+_divide(over_rows, 'b c, b k -> c k', by_row=True, summed=True)
+_divide(products, 'b h i j, b h k l -> b h m n', by_row=True)

@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from layers import attention
+from layers import attention, onednn
+from training import mesh
 
 BATCH, QUERIES, KEYS, HEADS, WIDTH = 2, 12, 20, 3, 8
 SHAPES = {'logits': ((BATCH, QUERIES, HEADS, WIDTH), (BATCH, KEYS, HEADS, WIDTH)),
@@ -26,11 +27,33 @@ def test_values_and_gradients_are_einsums(name, dtype, tolerance):
     assert np.linalg.norm(np.asarray(have, np.float32) - want) <= tolerance * np.linalg.norm(want)
 
 
-@pytest.mark.parametrize('platform, sums', [('cpu', 'f32'), ('cuda', 'bf16'), ('tpu', 'bf16')])
-@pytest.mark.parametrize('name', SHAPES)
-def test_on_cpus_alone_sums_stay_float32(name, platform, sums):
+def gradients(name, platform):
   shapes = [jax.ShapeDtypeStruct(shape, jnp.bfloat16) for shape in SHAPES[name]]
   loss = lambda *args: jnp.sum(getattr(attention, name)(*args).astype(jnp.float32)**2)
   text = jax.jit(jax.grad(loss, (0, 1))).trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
-  products = [line for line in text.splitlines() if 'dot_general' in line]
-  assert len(products) == 3 and all(line.rstrip().endswith(f'x{sums}>') or f'x{sums}> loc' in line for line in products)
+  return text.count('stablehlo.dot_general'), text.count(onednn.PRODUCT)
+
+
+@pytest.mark.parametrize('name', SHAPES)
+def test_on_cpus_that_have_it_alone_they_are_onednns(monkeypatch, name):
+  assert gradients(name, 'cpu') == ((0, 3) if onednn.available(jnp.bfloat16) else (3, 0))
+  assert gradients(name, 'cuda') == gradients(name, 'tpu') == (3, 0)
+  monkeypatch.setattr(onednn, 'available', lambda dtype: False)
+  assert gradients(name, 'cpu') == (3, 0)
+
+
+@pytest.mark.skipif(not onednn.available(jnp.bfloat16), reason='no oneDNN here, or no instructions for bfloat16')
+@pytest.mark.parametrize('name', SHAPES)
+@pytest.mark.parametrize('devices', [2, 4])
+def test_a_batch_divided_over_devices_stays_there(name, devices):
+  rng = np.random.default_rng(0)
+  arrays = [jnp.asarray(rng.normal(size=(4, *shape[1:])), jnp.bfloat16) for shape in SHAPES[name]]
+  function = getattr(attention, name)
+  all_three = jax.jit(lambda *args: (function(*args), *jax.vjp(function, *args)[1](function(*args))))
+  over = mesh.make_mesh(jax.devices()[:devices])
+  there = [jax.device_put(a, mesh.by_row(over)) for a in arrays]
+  text = all_three.lower(*there).compile().as_text()
+  assert onednn.PRODUCT in text
+  assert not any(kind in text for kind in ('all-gather', 'all-reduce', 'all-to-all', 'collective-permute'))
+  for have, want in zip(all_three(*there), all_three(*arrays), strict=True):
+    np.testing.assert_allclose(*(np.asarray(a, np.float32) for a in (have, want)), rtol=2**-8, atol=1e-5)

@@ -1,4 +1,6 @@
-"""Products whose sums are float32, the ways in which they may be asked for, and bfloat16 as bits."""
+"""Products whose sums are float32, bfloat16 as bits, and what XLA:CPU may not fuse."""
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,20 +31,16 @@ def test_sums_are_not_rounded(axes, x, y):
   np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize('dtype', [jnp.bfloat16, jnp.float32])
-@pytest.mark.parametrize('rows', [(48,), (3, 16), (2, 5, 7)])
-def test_sums_over_rows(rows, dtype):
-  x, y = normal(0, *rows, 6, dtype=dtype), normal(1, *rows, 10, dtype=dtype)
-  got = jax.jit(bfloat16.over_rows)(x, y)
-  exact = np.asarray(x, np.float64).reshape(-1, 6).T @ np.asarray(y, np.float64).reshape(-1, 10)
-  assert got.dtype == jnp.float32
-  np.testing.assert_allclose(got, exact, rtol=1e-5, atol=1e-5)
+def test_what_is_apart_is_the_function_and_has_its_gradient():
+  x = normal(0, 5, 3, dtype=jnp.float32)
+  both = lambda x, y: (jnp.sin(x) * y, y.astype(jnp.bfloat16))
+  have, want = (jax.jit(jax.value_and_grad(lambda x, y, f=f: f(x, y)[0].sum(), (0, 1)))(x, x + 1) for f in (
+      functools.partial(bfloat16.apart, both), both))
+  jax.tree.map(np.testing.assert_array_equal, have, want)
+  assert jax.tree.map(lambda a: (a.shape, a.dtype), bfloat16.apart(both, x, x)) == jax.tree.map(
+      lambda a: (a.shape, a.dtype), both(x, x))
 
 
-@pytest.mark.parametrize('turned', [
-    lambda x, y: bfloat16.wide(x, y).astype(jnp.bfloat16).T,
-    lambda x, y: bfloat16.floats(bfloat16.bits(bfloat16.wide(x, y).astype(jnp.bfloat16)).T),
-    lambda x, y: bfloat16.over_rows(x.reshape(4, 12, 24), bfloat16.wide(x, y).astype(x.dtype).reshape(
-        4, 12, 16)).astype(x.dtype).T])
-def test_xla_can_compute_a_product_that_is_rounded_and_turned(turned):
-  assert bool(jnp.isfinite(jax.jit(turned)(normal(0, 48, 24), normal(1, 24, 16))).all())
+def test_what_is_apart_is_a_branch_of_the_compiled_program():
+  text = jax.jit(lambda x: bfloat16.apart(lambda y: y.sum(0), x + 1)).lower(jnp.ones((64, 48))).compile().as_text()
+  assert ' conditional(' in text
