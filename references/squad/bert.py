@@ -37,6 +37,19 @@ def _norm(dtype, name: str):
   return nn.LayerNorm(epsilon=1e-12, dtype=dtype, name=name)
 
 
+def _gelu(x):
+  return nn.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
+
+
+@jax.custom_vjp
+def gelu(x):
+  """The exact GELU, computed in float32 and rounded once to x's dtype; its gradient needs x alone."""
+  return _gelu(x)
+
+
+gelu.defvjp(lambda x: (_gelu(x), x), lambda x, dy: jax.vjp(_gelu, x)[1](dy))
+
+
 class Layer(nn.Module):
   """Self-attention and a feed-forward layer, each added and normalised after: [B, L, C] -> [B, L, C]."""
   sizes: Sizes
@@ -51,7 +64,7 @@ class Layer(nn.Module):
     query, key, value = heads('query'), heads('key'), heads('value')
     mixed = self._attend(query, key, value, valid, train).reshape(batch, length, width)
     x = _norm(self.dtype, 'attention_norm')(x + drop(_dense(width, self.dtype, 'attention_out')(mixed)))
-    wide = nn.gelu(_dense(self.sizes.feed_forward, self.dtype, 'feed_forward_in')(x), approximate=False)
+    wide = gelu(_dense(self.sizes.feed_forward, self.dtype, 'feed_forward_in')(x))
     return _norm(self.dtype, 'feed_forward_norm')(x + drop(_dense(width, self.dtype, 'feed_forward_out')(wide)))
 
   def _attend(self, query, key, value, valid, train: bool):

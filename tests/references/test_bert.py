@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from input_pipelines import squad, squad_prepare, squad_sequences
 from references.squad import weights
-from references.squad.bert import Bert, Sizes
+from references.squad.bert import Bert, Sizes, gelu
 from references.squad.bert_task import Config
 from references.squad.model import NEVER
 from scoring.problem import Problem
@@ -78,6 +78,16 @@ def test_written_out_attention_is_jaxs():
   theirs = apply({'params': params}, *inputs(), train=False)
   for a, b in zip(ours, theirs):
     np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize('dtype, tolerance', [('float32', 1e-6), ('bfloat16', 2**-8)])
+def test_gelu_is_the_exact_one_rounded_once(dtype, tolerance):
+  x, dy = jnp.linspace(-6, 6, 2001).astype(dtype), jnp.linspace(2, 3, 2001).astype(dtype)
+  y, pull_back = jax.vjp(gelu, x)
+  exact, exact_back = jax.vjp(lambda x: x * jax.scipy.special.erfc(-x / np.sqrt(2)) / 2, x.astype(jnp.float32))
+  for have, want in ((y, exact), (pull_back(dy)[0], exact_back(dy.astype(jnp.float32))[0])):
+    assert have.dtype == dtype
+    np.testing.assert_allclose(np.asarray(have, np.float32), want, rtol=tolerance, atol=1e-6)
 
 
 def test_dropout_is_for_training_only_and_bfloat16_is_close():
