@@ -21,11 +21,12 @@ def pair(x, y, shift=0.0):
   """
   pieces = _pieces(*x.shape[-3:-1])
   if pieces == 1 or jnp.bfloat16 not in (x.dtype, y.dtype):
-    return _plain(x, y, shift)
-  return jax.lax.platform_dependent(x, y, shift, cpu=functools.partial(_in_one_pass, pieces=pieces), default=_plain)
+    return plain(x, y, shift)
+  return jax.lax.platform_dependent(x, y, shift, cpu=functools.partial(_in_one_pass, pieces=pieces), default=plain)
 
 
-def _plain(x, y, shift):
+def plain(x, y, shift=0.0):
+  """What `pair` is, as XLA sums it."""
   x, y = (a.astype(jnp.float32) for a in (x, y))
   return tuple(a.sum((-4, -3, -2), keepdims=True) for a in (x, x * (y - shift)))
 
