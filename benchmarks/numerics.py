@@ -5,8 +5,8 @@
 Each seed trains a small network twice, ours as it is, the peer with other parts where CPUs compute otherwise than XLA:
   cifar            a narrow airbench; XLA's convolution, flax's pooling, jax.nn's GELU, XLA's sums in normalisations and
                    automatic gradients of them
-  resnet_imagenet  a narrow ResNet-18 on photographs of 112 x 112 (Imagenette, prepared); XLA's convolutions, pooling and
-                   sums in normalisations, and automatic gradients of them
+  resnet_imagenet  a narrow ResNet-18 on photographs of 112 x 112 (Imagenette, prepared); XLA's convolutions, pooling,
+                   and sums in normalisations, and automatic gradients of them
   squad            the tiny reader, on the shortest paragraphs; XLA's products as flax asks for them, flax's dropout
 and with automatic gradients of them. Initialisation, order and augmentation are the same, and so is all that is drawn
 but dropout, so the first two differ by rounding, which training amplifies: what is compared are the distributions.
