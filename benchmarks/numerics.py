@@ -3,8 +3,8 @@
   python -m benchmarks.numerics --data_dir=DIR [--reference=cifar] [--runs=10] [--num_epochs=N] [--dtype=float32]
 
 Each seed trains a small network twice, ours as it is, the peer with other parts where CPUs compute otherwise than XLA:
-  cifar            a narrow airbench; XLA's convolution, flax's pooling, jax.nn's GELU, XLA's sums in normalisations and
-                   automatic gradients of them
+  cifar            a narrow airbench; XLA's convolution, flax's pooling, jax.nn's GELU, automatic gradients of
+                   normalisations
   resnet_imagenet  a narrow ResNet-18 on photographs of 112 x 112 (Imagenette, prepared); XLA's convolutions, pooling,
                    and sums in normalisations, and automatic gradients of them
   squad            the tiny reader, on the shortest paragraphs; XLA's products as flax asks for them, flax's dropout
@@ -122,20 +122,20 @@ class Parts(NamedTuple):
   evaluated: Callable = lambda task: task
 
 
-XLAS_SUMS = mock.patch.object(sums, 'pair', sums.plain)
 PARTS = {
     'cifar': Parts(
         cifar_config, 1.0, (mock.patch.multiple(cifar_model, by_onednn=convolution.by_xla, max_pool=flax_pool,
                                                 gelu=gelu,
                                                 normalized=normalization.normalized.__wrapped__),
-                            mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu), XLAS_SUMS),
-        "XLA's, flax's and jax.nn's parts"),
+                            mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
     'resnet_imagenet': Parts(
         resnet_config, 4.0, (mock.patch.multiple(
             resnet_model, convolve=convolve, max_pool=resnet_pooling.windows,
             # not the jitted one, which keeps what it was traced with
             normalized_by_group=resnet_normalization.normalized_by_group.__wrapped__), mock.patch.object(
-                resnet_normalization, '_by_group', resnet_normalization._by_group.fun), XLAS_SUMS), "XLA's parts"),
+                resnet_normalization, '_by_group', resnet_normalization._by_group.fun),
+            mock.patch.object(sums, 'pair', sums.plain)),
+        "XLA's parts"),
     'squad': Parts(
         squad_config, 0.06, (mock.patch.multiple(squad_model, Dense=nn.Dense, Dropout=Dropout),),
         "XLA's products and flax's dropout", evaluated_in_part),

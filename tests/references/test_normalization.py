@@ -70,8 +70,7 @@ def test_a_constant_channel_is_the_bias_alone():
   assert np.all(variance >= 0) and np.allclose(mean, 7.3)
 
 
-# On CPUs two of the barriers are those of sums.
-@pytest.mark.parametrize('platform, slopes, barriers', [('cuda', 2, 1), ('cpu', 1, 3), ('tpu', 1, 0)])
+@pytest.mark.parametrize('platform, slopes, barriers', [('cuda', 2, 1), ('cpu', 1, 1), ('tpu', 1, 0)])
 def test_nvidias_gpus_alone_compute_the_slope_twice(platform, slopes, barriers):
   x, bias, dy = made('bfloat16')
   step = jax.jit(lambda x, bias, dy: jax.vjp(lambda *a: normalized(*a, gelu, 1e-5)[0], x, bias)[1](dy))
