@@ -2,6 +2,7 @@
 
 One module for each tensor group of transformers' BertForQuestionAnswering, so that weights come and go by name.
 """
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,17 +38,24 @@ def _norm(dtype, name: str):
   return nn.LayerNorm(epsilon=1e-12, dtype=dtype, name=name)
 
 
-def _gelu(x):
-  return nn.gelu(x.astype(jnp.float32), approximate=False).astype(x.dtype)
+_exact_gelu = functools.partial(nn.gelu, approximate=False)
+
+
+def _wide_gelu(x):
+  return _exact_gelu(x.astype(jnp.float32)).astype(x.dtype)
 
 
 @jax.custom_vjp
+def _rounded_once(x):
+  return _wide_gelu(x)
+
+
+_rounded_once.defvjp(lambda x: (_wide_gelu(x), x), lambda x, dy: jax.vjp(_wide_gelu, x)[1](dy))
+
+
 def gelu(x):
-  """The exact GELU, computed in float32 and rounded once to x's dtype; its gradient needs x alone."""
-  return _gelu(x)
-
-
-gelu.defvjp(lambda x: (_gelu(x), x), lambda x, dy: jax.vjp(_gelu, x)[1](dy))
+  """The exact GELU; on CPUs in float32, rounded once, with a gradient that needs x alone: a twentieth of a step there."""
+  return jax.lax.platform_dependent(x, cpu=_rounded_once, default=_exact_gelu)
 
 
 class Layer(nn.Module):

@@ -3,6 +3,7 @@ import dataclasses
 import functools
 import pickle
 
+import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,6 +89,16 @@ def test_gelu_is_the_exact_one_rounded_once(dtype, tolerance):
   for have, want in ((y, exact), (pull_back(dy)[0], exact_back(dy.astype(jnp.float32))[0])):
     assert have.dtype == dtype
     np.testing.assert_allclose(np.asarray(have, np.float32), want, rtol=tolerance, atol=1e-6)
+
+
+def test_elsewhere_gelu_is_flaxs():
+  x = jax.ShapeDtypeStruct((4, 8), jnp.bfloat16)
+  step = lambda f: jax.jit(jax.grad(lambda x: f(x).astype(jnp.float32).sum())).trace(x)
+  counts = lambda f, platform: [step(f).lower(lowering_platforms=(platform,)).as_text().count(f'stablehlo.{name} ')
+                                for name in ('convert', 'multiply', 'exponential')]
+  flaxs = functools.partial(flax.linen.gelu, approximate=False)
+  assert counts(gelu, 'tpu') == counts(flaxs, 'tpu') and counts(gelu, 'cuda') == counts(flaxs, 'cuda')
+  assert counts(gelu, 'cpu') != counts(flaxs, 'cpu')
 
 
 def test_dropout_is_for_training_only_and_bfloat16_is_close():
