@@ -181,7 +181,8 @@ class ResNet(nn.Module):
     stem = (SpaceToDepthConv(self.width, self.dtype, name='stem') if self.space_to_depth else
             Conv(self.width, 7, 2, self.dtype, name='stem'))
     x = norm(name='norm')(stem(images.astype(self.dtype), train), train)
-    x = nn.relu(max_pool(x))  # the same as the maxima of what relu left, and a quarter of the work
+    # The same numbers: relu after is a quarter of the work, before it a TPU moves fewer bytes, by its compiler's count.
+    x = jax.lax.platform_dependent(x, cpu=lambda x: nn.relu(max_pool(x)), default=lambda x: max_pool(nn.relu(x)))
     for stage, blocks in enumerate(stages):
       for number in range(blocks):
         stride = 2 if stage and not number else 1

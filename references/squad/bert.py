@@ -54,7 +54,7 @@ _rounded_once.defvjp(lambda x: (_wide_gelu(x), x), lambda x, dy: jax.vjp(_wide_g
 
 
 def gelu(x):
-  """The exact GELU; on CPUs in float32, rounded once, with a gradient that needs x alone: a twentieth of a step there."""
+  """The exact GELU; on CPUs in float32, rounded once, with a gradient of x alone, which is a twentieth of a step."""
   return jax.lax.platform_dependent(x, cpu=_rounded_once, default=_exact_gelu)
 
 
