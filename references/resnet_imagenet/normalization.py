@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from layers import sums
 
 
-# Here and below, jit: traced once a shape, for a sooner start.
+# jit, here and below: traced once a shape, for a sooner start.
 @functools.partial(jax.jit, static_argnames=('epsilon', 'dtype'))
 def normalized(x, mean, var, scale, bias, epsilon: float, dtype):
   """x: [..., C] by those statistics, in `dtype`."""
@@ -25,6 +25,7 @@ def normalized_by_group(x, scale, bias, group_size: int, epsilon: float, dtype):
 
   Statistics are float32, variances biased; neither mean has a gradient.
   """
+  assert len(x) % (group_size or len(x)) == 0, (len(x), group_size)
   groups = len(x) // (group_size or len(x))
   # One group is not cut out: XLA:CPU copies an array of bfloat16 to reshape it.
   cut = x if groups == 1 else x.reshape(groups, -1, *x.shape[1:])
@@ -57,7 +58,8 @@ def _backward(epsilon, dtype, saved, gradients):
     factor = scale * inverse
     slope = factor * jnp.square(inverse) * along / _count(x)
     dx = dy.astype(jnp.float32) * factor - x.astype(jnp.float32) * slope + (mean * slope - factor * total / _count(x))
-    return dx.astype(x.dtype), *(a.reshape(-1, a.shape[-1]).sum(0) for a in (along * inverse, total))
+    return dx.astype(x.dtype), *(a.reshape(-1, a.shape[-1]).sum(0).astype(parameter.dtype) for a, parameter in (
+        (along * inverse, scale), (total, bias)))
 
   def automatic(x, scale, bias, mean, var, dy):
     return jax.vjp(lambda *args: _by_group.fun(*args, epsilon, dtype)[0], x, scale, bias)[1](dy)

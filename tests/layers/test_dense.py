@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from layers import dense, onednn
+from layers import attention, dense, onednn
 from tests.layers import divided
 from training import mesh
 
@@ -63,6 +63,14 @@ def test_rows_divided_over_devices_stay_there(devices):
       (x, mesh.by_row), (kernel, mesh.replicated), (dy, mesh.by_row))]
   for have, want in zip(all_three(*there), all_three(x, kernel, dy), strict=True):
     np.testing.assert_allclose(*(np.asarray(a, np.float32) for a in (have, want)), rtol=2**-8, atol=1e-5)
+
+
+@pytest.mark.skipif(not onednn.available(jnp.bfloat16), reason='no oneDNN here, or no instructions for bfloat16')
+def test_two_dtypes_are_refused_since_onednn_would_end_the_process():
+  for function, shapes in ((dense.product, ((8, 4), (4, 6))), (attention.logits, ((2, 4, 3, 5), (2, 6, 3, 5))),
+                           (attention.mixed, ((2, 3, 4, 6), (2, 6, 3, 5)))):
+    with pytest.raises(AssertionError):
+      function(jnp.ones(shapes[0], jnp.bfloat16), jnp.ones(shapes[1], jnp.float32))
 
 
 def test_nothing_makes_nothing():

@@ -37,6 +37,18 @@ def test_values_statistics_and_gradients_are_those_of_the_definition(group_size,
     assert a.shape == b.shape and np.linalg.norm(a - b) <= bound * np.linalg.norm(b)
 
 
+@pytest.mark.parametrize('group_size', [3, 16])
+def test_groups_that_do_not_divide_the_batch_are_refused(group_size):
+  with pytest.raises(AssertionError):
+    normalized_by_group(jnp.ones((8, 4, 6, 3)), jnp.ones(3), jnp.zeros(3), group_size, EPSILON, 'float32')
+
+
+def test_parameters_may_be_bfloat16():
+  x, scale = jnp.ones((8, 4, 6, 3), jnp.bfloat16), jnp.ones(3, jnp.bfloat16)
+  loss = lambda *args: normalized_by_group(*args, 0, EPSILON, 'bfloat16')[0].astype(jnp.float32).sum()
+  assert [a.dtype for a in jax.grad(loss, (0, 1, 2))(x, scale, scale)] == [jnp.bfloat16] * 3
+
+
 @pytest.mark.parametrize('group_size', [0, 4])
 def test_the_gradient_that_cpus_compute_is_that_of_the_others(monkeypatch, group_size):
   random = np.random.default_rng(0)
