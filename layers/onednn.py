@@ -49,7 +49,7 @@ def on_cpus(ours, xlas, *arrays):
 
 
 def in_bfloat16(ours, xlas, *arrays):
-  """As `on_cpus` for products, whose float32 XLA:CPU takes as fast: in bfloat16, if there is something to sum."""
+  """As `on_cpus` in bfloat16, if there is something to sum; float32 products gain less than each start would lose."""
   worth_it = arrays[0].dtype == jnp.bfloat16 and all(a.size for a in arrays)
   assert not worth_it or all(a.dtype == jnp.bfloat16 for a in arrays[:2]), [a.dtype for a in arrays]
   return on_cpus(ours, xlas, *arrays) if worth_it else xlas(*arrays)
