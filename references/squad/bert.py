@@ -45,11 +45,7 @@ def _wide_gelu(x):
   return _exact_gelu(x.astype(jnp.float32)).astype(x.dtype)
 
 
-@jax.custom_vjp
-def _rounded_once(x):
-  return _wide_gelu(x)
-
-
+_rounded_once = jax.custom_vjp(_wide_gelu)
 _rounded_once.defvjp(lambda x: (_wide_gelu(x), x), lambda x, dy: jax.vjp(_wide_gelu, x)[1](dy))
 
 
