@@ -101,8 +101,7 @@ def gelu(x):
   return jax.nn.gelu(x, approximate=False)
 
 
-def convolve(x, kernel, stride, padding, train):
-  del train
+def convolve(x, kernel, stride, padding):
   return convolution.by_xla(x, kernel, stride, padding)
 
 
@@ -127,7 +126,7 @@ PARTS = {
         cifar_config, 1.0, (mock.patch.multiple(cifar_model, by_onednn=convolution.by_xla, max_pool=flax_pool,
                                                 gelu=gelu,
                                                 normalized=normalization.normalized.__wrapped__),
-                            mock.patch.dict(cifar10.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
+                            mock.patch.dict(cifar_model.ACTIVATIONS, gelu=gelu)), "XLA's, flax's and jax.nn's parts"),
     'resnet_imagenet': Parts(
         resnet_config, 4.0, (mock.patch.multiple(
             resnet_model, convolve=convolve, max_pool=resnet_pooling.windows,

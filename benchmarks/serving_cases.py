@@ -71,7 +71,7 @@ def windows(length: int, num_layers: int) -> Callable[[str], Served]:
   def served(dtype: str) -> Served:
     from references.squad import serving
     task, variables = made(dataclasses.replace(bert_base.get_config(), init_from='', num_layers=num_layers), dtype)
-    return serving.bert(task, variables, Windows(length))
+    return serving.bert(task, variables, Windows(length), fold=True)
   return served
 
 

@@ -56,23 +56,23 @@ def in_bfloat16(ours, xlas, *arrays):
 
 
 _onednn = jax.extend.core.Primitive('onednn')
-_onednn.def_abstract_eval(lambda x, y, *, target, shape, dtype, config: jax.core.ShapedArray(shape, dtype))
+_onednn.def_abstract_eval(lambda *arrays, target, shape, dtype, config: jax.core.ShapedArray(shape, dtype))
 _onednn.def_impl(lambda *arrays, **how: jax.jit(functools.partial(_onednn.bind, **how))(*arrays))
 
 
-def _lowered(context, x, y, *, target, shape, dtype, config):
+def _lowered(context, *arrays, target, shape, dtype, config):
   jax.config.update('jax_persistent_cache_min_compile_time_secs', math.inf)
-  return jax.ffi.ffi_lowering(target, api_version=1, backend_config=config)(context, x, y)
+  return jax.ffi.ffi_lowering(target, api_version=1, backend_config=config)(context, *arrays)
 
 
 mlir.register_lowering(_onednn, _lowered, platform='cpu')
 
 
-def _call(x, kernel, shape, dtype, sides, filters, strides, padding, dilations):
+def _call(x, kernel, shape, dtype, sides, filters, strides, padding, dilations, then=(), more=()):
   """XLA's custom call: a convolution over any number of axes.
 
   sides: which axes of x, and of the result, are (batch, channels, *places); filters: which of the kernel are (channels
-  in, channels out, *places). The rest is of places.
+  in, channels out, *places). The rest is of places. then: what it does with the sums, and to `more` arrays.
   """
   layout = {'dims': x.ndim, 'data': {'batch_dim': sides[0], 'feature_dim': sides[1], 'spatial_dims': sides[2:]}}
   config = {
@@ -81,18 +81,21 @@ def _call(x, kernel, shape, dtype, sides, filters, strides, padding, dilations):
                                             'spatial_dims': filters[2:]}},
       'window': {'size': [kernel.shape[axis] for axis in filters[2:]], 'strides': strides,
                  'window_dilations': dilations, 'pad_left': [before for before, _ in padding],
-                 'pad_right': [after for _, after in padding]}}
-  return _onednn.bind(x, kernel, target=CONVOLUTION, shape=shape, dtype=dtype,
+                 'pad_right': [after for _, after in padding]}, 'fusions': {'ops': then}}
+  return _onednn.bind(x, kernel, *more, target=CONVOLUTION, shape=shape, dtype=dtype,
                       config=json.dumps({'onednn_conv_config': config}))
 
 
 @functools.partial(custom_partitioning, static_argnums=(2, 3))
 def convolution(x, kernel, stride: int, padding):
   """x: [B, H, W, C]; kernel: [h, w, C, K], of the same dtype; padding: ((before, after), ...), none negative."""
-  size = [(have + before + after - window) // stride + 1
+  shape = (len(x), *places(x, kernel, stride, padding), kernel.shape[3])
+  return _call(x, kernel, shape, x.dtype, (0, 3, 1, 2), (2, 3, 0, 1), (stride,) * 2, padding, (1, 1))
+
+
+def places(x, kernel, stride, padding):
+  return [(have + before + after - window) // stride + 1
           for have, (before, after), window in zip(x.shape[1:3], padding, kernel.shape)]
-  return _call(x, kernel, (len(x), *size, kernel.shape[3]), x.dtype, (0, 3, 1, 2), (2, 3, 0, 1), (stride,) * 2, padding,
-               (1, 1))
 
 
 def inputs_gradient(dy, kernel, size: tuple[int, int], stride: int, padding):
@@ -146,11 +149,11 @@ def _block_images(x, dy) -> int:
   return max((n for n in range(1, min(most, len(x)) + 1) if len(x) % n == 0), key=lambda n: (n % MATRIX_UNIT == 0, n))
 
 
-def _product(x, y, turned: tuple[bool, bool], dtype):
-  """Of x: [..., N, C] and y: [..., C, K], or turned: [..., C, N], [..., K, C]."""
+def _product(x, y, turned: tuple[bool, bool], dtype, then=(), more=()):
+  """Of x: [..., N, C] and y: [..., C, K], or turned: [..., C, N], [..., K, C]; `then` and `more` as of _call."""
   shape = (*x.shape[:-2], x.shape[-1 if turned[0] else -2], y.shape[-2 if turned[1] else -1])
-  config = {'transpose_a': turned[0], 'transpose_b': turned[1]}
-  return _onednn.bind(x, y, target=PRODUCT, shape=shape, dtype=dtype,
+  config = {'transpose_a': turned[0], 'transpose_b': turned[1], 'fusions': {'ops': then}}
+  return _onednn.bind(x, y, *more, target=PRODUCT, shape=shape, dtype=dtype,
                       config=json.dumps({'onednn_matmul_config': config}))
 
 
@@ -198,3 +201,25 @@ _divide(filters_gradient, 'b h w c, b p q k -> i j c k', by_row=True, summed=Tru
 _divide(product, 'b c, i k -> b j')
 _divide(over_rows, 'b c, b k -> c k', by_row=True, summed=True)
 _divide(products, 'b h i j, b h k l -> b h m n', by_row=True)
+
+
+# For inference on one device: what comes after the sums is within the call. Kernels have their last two axes the other
+# way round, [..., K, C]: oneDNN lays them out anew at each call, and from there it takes as little as half the time.
+
+ACTIVATIONS = {'': (), 'relu': ('RELU',), 'gelu': ('GELU_ERF',), 'gelu_tanh': ('GELU_TANH',), 'silu': ('SWISH',)}
+
+
+def fused_convolution(x, kernel, bias, *added, stride: int, padding, activation: str):
+  """activation(convolution + bias + added), rounded once; bias: float32 [K]; added: up to one, as the result."""
+  shape = (len(x), *places(x, kernel, stride, padding), kernel.shape[2])
+  return _call(x, kernel, shape, x.dtype, (0, 3, 1, 2), (3, 2, 0, 1), (stride,) * 2, padding, (1, 1),
+               _then(added, activation), (bias, *added))
+
+
+def fused_product(x, kernel, bias, *added, activation: str):
+  """As fused_convolution of x: [N, C] and kernel: [K, C] -> [N, K]."""
+  return _product(x, kernel, (False, True), x.dtype, _then(added, activation), (bias[None], *added))
+
+
+def _then(added, activation: str):
+  return ['BIAS', *('BINARY_ADD' for _ in added), *ACTIVATIONS[activation]]

@@ -9,7 +9,7 @@ import math
 import jax.numpy as jnp
 
 from layers import bfloat16
-from layers.bfloat16 import kept
+from layers.bfloat16 import bits, floats, kept
 from layers.blocks import LEAST_IMAGES, over_blocks
 
 ELEMENTS = 1 << 21  # of the patches of a block; half and twice as many measured alike
@@ -23,15 +23,16 @@ def taps(x, window: tuple[int, int], strides: tuple[int, int]):
     yield (i, j), x[:, i:i + rows:strides[0], j:j + columns:strides[1]]
 
 
-def _patches(x, window: tuple[int, int], stride: int, padding):
+def patches(x, window: tuple[int, int], stride: int, padding):
   """x: [B, H, W, C] -> [B * H' * W', window * C]."""
-  x, (height, width), strides = jnp.pad(x, ((0, 0), *padding, (0, 0))), window, (stride, stride)
+  x = jnp.pad(bits(x), ((0, 0), *padding, (0, 0)))
+  (height, width), strides = window, (stride, stride)
   if width % stride == 0:  # columns that a window steps over lie side by side: fewer pieces, and larger ones
     columns = (x.shape[2] - width) // stride * stride + width
     x = x[:, :, :columns].reshape(*x.shape[:2], columns // stride, stride * x.shape[3])
     width, strides = width // stride, (stride, 1)
   found = kept(jnp.concatenate([tap for _, tap in taps(x, (height, width), strides)], -1))
-  return found.reshape(-1, found.shape[-1])
+  return floats(found).reshape(-1, found.shape[-1])
 
 
 def filters_gradient(x, kernel, dy, *, stride: int, padding):
@@ -44,6 +45,6 @@ def filters_gradient(x, kernel, dy, *, stride: int, padding):
 
   def block(x, dy):
     rows = dy.reshape(-1, dy.shape[3])
-    return [], bfloat16.wide(rows, _patches(x, kernel.shape[:2], stride, padding), (0, 0))
+    return [], bfloat16.wide(rows, patches(x, kernel.shape[:2], stride, padding), (0, 0))
   none_yet = jnp.zeros((kernel.shape[3], math.prod(kernel.shape[:3])), jnp.float32)
   return over_blocks(block, [x, dy], rows=rows, total=none_yet)[1].T.reshape(kernel.shape)

@@ -1,35 +1,36 @@
-"""Batch normalisation folded: in inference it is a multiplication, which kernels can take, and an addition."""
+"""Parameters as inference takes them: normalisations folded, kernels turned, each in the type it is computed in."""
 from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 
 
-def fold(params: Mapping, batch_stats: Mapping, conv_of: Callable[[str], str], epsilon: float, dtype) -> dict:
-  """Parameters whose normalisations are a `bias` and, unless the kernels of their convolutions have it, a `scale`.
-
-  Kernels that are computed in bfloat16 stay as they are: scaled, each weight would be rounded to another value, which
-  changed the first answer of 3 in 2,000 images of CIFAR-10; their scales are applied in float32.
+def fold(params: Mapping, batch_stats: Mapping, conv_of: Callable[[str], str], epsilon: float) -> dict:
+  """Parameters whose convolutions have a `bias`, and the scale of their normalisations, which are gone.
 
   Args:
     batch_stats: running mean and var of each normalisation, at the same path as its parameters.
     conv_of: name of a normalisation -> name of its convolution, which lies beside it; between the two may be a maximum,
       as scales that are not learned are positive.
-    epsilon: of the normalisations. dtype: that convolutions are computed in.
+    epsilon: of the normalisations.
   """
   folded = {name: dict(x) if isinstance(x, Mapping) else x for name, x in params.items()}
   for name, stats in batch_stats.items():
     if 'mean' not in stats:
-      folded[name] = fold(params[name], stats, conv_of, epsilon, dtype)
+      folded[name] = fold(params[name], stats, conv_of, epsilon)
       continue
-    norm, conv = folded[name], folded[conv_of(name)]
+    norm, conv = folded.pop(name), folded[conv_of(name)]
     scale = norm.get('scale', 1.0) * jax.lax.rsqrt(stats['var'] + epsilon)
-    folded[name] = {'bias': norm['bias'] - stats['mean'] * scale}
-    if dtype == jnp.float32:
-      conv['kernel'] = conv['kernel'] * scale
-    else:
-      folded[name]['scale'] = scale
+    conv.update(kernel=conv['kernel'] * scale, bias=norm['bias'] - stats['mean'] * scale)
   return folded
+
+
+def turned(params, keep: Callable[[str], bool]):
+  """Parameters with the last two axes of each `kernel` the other way round, as products.py has them, but if `keep(path)`."""
+  def one(path, x):
+    path = jax.tree_util.keystr(path)
+    return x.swapaxes(-1, -2) if 'kernel' in path and not keep(path) else x
+  return jax.tree_util.tree_map_with_path(one, params)
 
 
 def cast(params, dtype, keep: Callable[[str], bool] = lambda path: False):

@@ -1,36 +1,79 @@
-"""Convolutions for inference, on CPUs as products that their matrix units take; elsewhere XLA's own.
+"""Convolutions and products for inference, with all that follows them: on CPUs by oneDNN in one call, else XLA's.
 
-XLA:CPU gives a product of bfloat16 to its library, YNNPACK, only where the sums stay float32; where they are rounded
-at once, it computes in float32, and so it does convolutions of bfloat16. So here sums are float32 until the end, and
-convolutions are sums of products. benchmarks/NOTES.md has what that gains. Not for training: gradients would be
-products of float32.
+XLA:CPU gains little from bfloat16, and writes a layer's sums out before it adds a bias. benchmarks/NOTES.md has what
+oneDNN gains. For one device, and without gradients. Kernels have their last two axes the other way round, as
+serving/folding.py makes them; biases are float32.
 """
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 
-from layers import bfloat16
+from layers import onednn, patches
 from layers.convolution import by_xla
-from layers.patches import taps
 
-FEW_CHANNELS = 32  # with fewer, the product of a tap is too thin to be worth it
+FEW, FINISHED = 1 << 19, 32  # multiplications that XLA makes before oneDNN has begun; such as what finishes a sum takes
+FEW_PLACES = 64  # of a window: as one product of patches it takes half to four fifths of the time
+ACTIVATIONS = {'': lambda x: x, 'relu': jax.nn.relu, 'gelu': functools.partial(jax.nn.gelu, approximate=False),
+               'gelu_tanh': jax.nn.gelu, 'silu': jax.nn.silu}
 
 
-def convolution(x, kernel, stride: int, padding):
-  """x: [B, H, W, C]; kernel: [h, w, C, K], of the same dtype; padding: ((before, after), ...) of rows and columns.
+def activated(x, activation: str):
+  """In float32, rounded once, as oneDNN has it."""
+  return ACTIVATIONS[activation](x.astype(jnp.float32)).astype(x.dtype)
 
-  Returns [B, H', W', K] of that dtype.
+
+def convolution(x, kernel, bias, added=None, *, stride: int = 1, padding, activation: str = ''):
+  """x: [B, H, W, C], kernel: [h, w, K, C] -> [B, H', W', K]: activation(convolution + bias + added), rounded once.
+
+  padding: ((before, after), ...) of rows and columns.
   """
-  plain = functools.partial(by_xla, stride=stride, padding=padding)
-  if kernel.shape[:2] != (1, 1) and (x.dtype != jnp.bfloat16 or x.shape[-1] < FEW_CHANNELS):
-    return plain(x, kernel)
-  return jax.lax.platform_dependent(x, kernel, default=plain, cpu=functools.partial(
-      _products, stride=stride, padding=padding))
+  size = onednn.places(x, kernel, stride, padding)
+  places, window = len(x) * math.prod(size), kernel.shape[:2]
+
+  def ours(x, kernel, bias, *more):
+    if window != (1, 1) and places > FEW_PLACES:
+      return onednn.fused_convolution(x, kernel, bias, *more, stride=stride, padding=padding, activation=activation)
+    rows = _rows(x[:, ::stride, ::stride]) if window == (1, 1) else patches.patches(x, window, stride, padding)
+    y = onednn.fused_product(rows, kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1), bias, *map(_rows, more),
+                             activation=activation)
+    return y.reshape(len(x), *size, -1)
+
+  def xlas(x, kernel, bias, *more):
+    return _finished(by_xla(x, kernel.swapaxes(2, 3), stride, padding), bias, *more, activation=activation)
+  return _chosen(ours, xlas, places, x, kernel, bias, *(() if added is None else (added,)))
 
 
-def _products(x, kernel, stride, padding):
-  height, width, channels, filters = kernel.shape
-  found = list(taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (height, width), (stride, stride)))
-  y = sum(bfloat16.wide(tap.reshape(-1, channels), kernel[i, j]) for (i, j), tap in found)
-  return y.astype(x.dtype).reshape(*found[0][1].shape[:3], filters)
+def dense(x, kernel, bias, activation: str = ''):
+  """x: [..., C], kernel: [K, C] -> [..., K]: activation(product + bias), rounded once."""
+  def xlas(x, kernel, bias):
+    return _finished(jax.lax.dot_general(x, kernel, (((1,), (1,)), ((), ()))), bias, activation=activation)
+  rows, ours = _rows(x), functools.partial(onednn.fused_product, activation=activation)
+  return _chosen(ours, xlas, len(rows), rows, kernel, bias).reshape(*x.shape[:-1], -1)
+
+
+def _chosen(ours, xlas, places: int, x, kernel, bias, *more):
+  work = places * (kernel.size + FINISHED * bias.size)
+  return (onednn.on_cpus(ours, xlas, x, kernel, bias, *more) if work > FEW else xlas(x, kernel, bias, *more))
+
+
+def _finished(y, bias, *more, activation: str):
+  return ACTIVATIONS[activation](sum(more, y.astype(jnp.float32) + bias)).astype(y.dtype)
+
+
+def _rows(x):
+  return x.reshape(-1, x.shape[-1])
+
+
+def attention(query, key, value, mask):
+  """Multi-head attention to where `mask`: bool [B, 1, 1, K]; query: [B, Q, H, C], key, value: [B, K, H, C]."""
+  def ours(query, key, value, mask):
+    query, key, value = (x.swapaxes(1, 2) for x in (query, key, value))
+    logits = onednn.products(query, key, (False, True), jnp.float32) * query.shape[-1]**-0.5
+    weights = jax.nn.softmax(jnp.where(mask, logits, jnp.finfo(jnp.float32).min)).astype(value.dtype)
+    return onednn.products(weights, value, (False, False), value.dtype).swapaxes(1, 2)
+
+  def xlas(query, key, value, mask):
+    return jax.nn.dot_product_attention(query, key, value, mask=mask)
+  return onednn.on_cpus(ours, xlas, query, key, value, mask)

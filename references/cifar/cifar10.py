@@ -13,13 +13,11 @@ from input_pipelines import cifar10
 from input_pipelines.source import Once, Resident, Shuffled
 from references.cifar import images as ops
 from references.cifar import optimizers, serving
-from references.cifar.model import NORM_EPSILON, Airbench, ResNet18, gelu
+from references.cifar.model import ACTIVATIONS, NORM_EPSILON, Airbench, ResNet18
 from references.cifar.task import correct
 from scoring.problem import Problem
 from training.config import Config as BaseConfig
 from training.task import Target, Task
-
-ACTIVATIONS = {'gelu': gelu, 'silu': jax.nn.silu}
 
 
 class Shape(NamedTuple):
@@ -145,7 +143,7 @@ class Cifar10(Task):
     self._load = functools.cache(lambda: cifar10.load(data_dir))  # both splits are of one file
     dtype = jnp.dtype(config.compute_dtype)
     if config.network == 'airbench':
-      self.network = Airbench(config.widths, ACTIVATIONS[config.activation], config.norm_momentum,
+      self.network = Airbench(config.widths, config.activation, config.norm_momentum,
                               unit_head=config.optimizer == 'muon', dtype=dtype)
       self.model_name = f'airbench-{"-".join(map(str, config.widths))}'
       self.init_from_data = self._whiten

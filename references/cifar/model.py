@@ -1,4 +1,6 @@
 """Convolutional networks for small images: groups of two convolutions, each group at half the resolution; a ResNet."""
+import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,6 +12,7 @@ import jax.numpy as jnp
 from layers.convolution import by_onednn
 from layers.pooling import max_pool
 from references.cifar.normalization import normalized
+from serving import products
 
 
 def _normal_cdf(x):
@@ -36,21 +39,12 @@ gelu.defvjp(lambda x: (gelu(x), x), _gelu_backward)
 
 
 class BatchNorm(nn.BatchNorm):
-  """flax's, and what is left of it in inference: a multiplication, unless the kernels have it, and an addition.
-
-  Attributes:
-    folded: for inference alone; the parameters are then those that serving/folding.py makes.
-    activation: what is applied after it; with one, and without scale, training uses normalization.py.
-  """
-  folded: bool = False
+  """flax's, and an activation after it; with one, and without scale, training uses normalization.py."""
   activation: Callable | None = None
 
   @nn.compact
   def __call__(self, x):
     activate = self.activation or (lambda x: x)
-    if self.folded:
-      bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
-      return activate((x * self.get_variable('params', 'scale', 1.0) + bias).astype(self.dtype))
     if self.activation is None or self.use_running_average or self.use_scale:
       return activate(super().__call__(x))
     bias = self.param('bias', nn.initializers.zeros, x.shape[-1:])
@@ -62,6 +56,18 @@ class BatchNorm(nn.BatchNorm):
     return y
 
 
+def folded_unit(x, params, size, activation: str, pool: bool):
+  """A convolution as `padded_to` says, with its normalisation in it, maxima if `pool`, and the activation."""
+  unit = functools.partial(products.convolution, x, **params, padding=padded_to(size, x.shape[1:3]))
+  # A normalisation may move past the maxima, but an activation need not rise everywhere.
+  return products.activated(max_pool(unit()), activation) if pool else unit(activation=activation)
+
+
+def padded_to(size, have):
+  """Padding of a 3 x 3 convolution that computes as many rows and columns of those it has."""
+  return tuple((1, 1 - (had - want)) for had, want in zip(have, size))
+
+
 class ConvGroup(nn.Module):
   """conv - pool - norm - gelu - conv - norm - gelu, after airbench (Jordan, arXiv 2404.00498); digits' net has two."""
   width: int
@@ -70,10 +76,13 @@ class ConvGroup(nn.Module):
 
   @nn.compact
   def __call__(self, x, train: bool):
-    for pool in (True, False):
+    for n, pool in enumerate((True, False)):
+      if self.folded:
+        x = folded_unit(x, self.get_variable('params', f'Conv_{n}'), x.shape[1:3], 'gelu_tanh', pool)
+        continue
       x = nn.Conv(self.width, (3, 3), use_bias=False, dtype=self.dtype)(x)
       x = max_pool(x) if pool else x
-      x = BatchNorm(not train, momentum=0.6, use_scale=False, dtype=self.dtype, folded=self.folded)(x)
+      x = BatchNorm(not train, momentum=0.6, use_scale=False, dtype=self.dtype)(x)
       x = nn.gelu(x)
     return x
 
@@ -81,7 +90,7 @@ class ConvGroup(nn.Module):
 class GroupNet(nn.Module):
   """Groups of convolutions, global maximum, linear head.
 
-  images: float [B, H, W, C] -> logits: float32 [B, num_classes]. `folded`: for inference alone, see BatchNorm.
+  images: float [B, H, W, C] -> logits: float32 [B, num_classes]. `folded`: as of Airbench.
   """
   widths: Sequence[int]
   num_classes: int
@@ -117,25 +126,29 @@ class Conv(nn.Module):
   @nn.compact
   def __call__(self, x, size, pool: bool):
     kernel = self.param('kernel', partly_identity, (3, 3, x.shape[-1], self.width))
-    padding = tuple((1, 1 - (have - want)) for have, want in zip(x.shape[1:3], size))
-    x = by_onednn(x, kernel.astype(self.dtype), 1, padding)
+    x = by_onednn(x, kernel.astype(self.dtype), 1, padded_to(size, x.shape[1:3]))
     return max_pool(x) if pool else x
 
 
 class Whitening(nn.Module):
-  """2 x 2 convolution by fixed filters, which images.py computes from data, and a bias that is trained at first."""
+  """2 x 2 convolution by fixed filters, which images.py computes from data, a bias that is trained at first, GELU."""
   dtype: Any
   bias_init: Callable
+  folded: bool
 
   @nn.compact
   def __call__(self, x):
     filters = self.variable('whitening', 'filters', jnp.zeros, (2, 2, 3, 24), jnp.float32).value.astype(self.dtype)
-    x = by_onednn(x, filters, 1, ((0, 0), (0, 0)))
+    bias, padding = self.param('bias', self.bias_init, (24,)), ((0, 0), (0, 0))
+    if self.folded:
+      return products.convolution(x, filters.swapaxes(2, 3), bias, padding=padding, activation='gelu')
+    x = by_onednn(x, filters, 1, padding)
     # Added in float32: the bias's gradient is a sum over the batch and all places, and in bfloat16 it goes astray.
-    return (x.astype(jnp.float32) + self.param('bias', self.bias_init, (24,))).astype(self.dtype)
+    return gelu((x.astype(jnp.float32) + bias).astype(self.dtype))
 
 
 NORM_EPSILON = 1e-12  # of Airbench
+ACTIVATIONS = {'gelu': gelu, 'silu': jax.nn.silu}  # for it to choose from
 
 
 class Airbench(nn.Module):
@@ -145,14 +158,14 @@ class Airbench(nn.Module):
 
   Attributes:
     widths: channels of the three groups.
-    activation: in the groups; after the whitening it is GELU.
+    activation: in the groups, one of ACTIVATIONS; after the whitening it is GELU.
     norm_momentum: how much of its running statistics a batch normalisation keeps at each step.
     unit_head: as the Muon recipe: head weights of unit variance, logits divided by the number of features, and a
       random whitening bias; else weights as torch starts them, logits by 9, and no bias at first.
-    folded: for inference alone, see BatchNorm.
+    folded: for inference alone; the parameters are then those that serving/folding.py makes.
   """
   widths: Sequence[int]
-  activation: Callable
+  activation: str
   norm_momentum: float
   unit_head: bool
   dtype: Any = jnp.bfloat16
@@ -160,15 +173,16 @@ class Airbench(nn.Module):
 
   @nn.compact
   def __call__(self, images, train: bool):
-    x = Whitening(self.dtype, self._whitening_bias)(images.astype(self.dtype))
-    x = gelu(x)
-    for width in self.widths:
-      for pool in (True, False):
-        height, breadth = x.shape[1:3]
-        # Only what the pooling reads is computed: an odd last row or column would be cut off.
-        x = Conv(width, self.dtype)(x, (height // 2 * 2, breadth // 2 * 2) if pool else (height, breadth), pool)
-        x = BatchNorm(not train, momentum=self.norm_momentum, epsilon=NORM_EPSILON, use_scale=False, dtype=self.dtype,
-                      folded=self.folded, activation=self.activation)(x)
+    x = Whitening(self.dtype, self._whitening_bias, self.folded)(images.astype(self.dtype))
+    for n, (width, pool) in enumerate(itertools.product(self.widths, (True, False))):
+      # Only what the pooling reads is computed: an odd last row or column would be cut off.
+      size = [have // 2 * 2 if pool else have for have in x.shape[1:3]]
+      if self.folded:
+        x = folded_unit(x, self.get_variable('params', f'Conv_{n}'), size, self.activation, pool)
+        continue
+      x = Conv(width, self.dtype)(x, size, pool)
+      x = BatchNorm(not train, momentum=self.norm_momentum, epsilon=NORM_EPSILON, use_scale=False, dtype=self.dtype,
+                    activation=ACTIVATIONS[self.activation])(x)
     x = x.max((1, 2)).astype(jnp.float32)
     kernel = self.param('head', self._head, (self.widths[-1], 10))
     return x @ kernel / (self.widths[-1] if self.unit_head else 9)
@@ -193,16 +207,23 @@ class ResNet18(nn.Module):
 
   @nn.compact
   def __call__(self, images, train: bool):
-    def conv(x, width, size=3, stride=1):
+    def conv(x, number, width, size=3, stride=1, added=None, activation='relu'):
+      if self.folded:
+        return products.convolution(x, **self.get_variable('params', f'Conv_{number}'), added=added, stride=stride,
+                                    padding=((size // 2,) * 2,) * 2, activation=activation)
       x = nn.Conv(width, (size, size), (stride, stride), padding=size // 2, use_bias=False, dtype=self.dtype,
-                  kernel_init=nn.initializers.kaiming_normal())(x)
-      return BatchNorm(not train, momentum=0.9, dtype=self.dtype, folded=self.folded)(x)
+                  kernel_init=nn.initializers.kaiming_normal(), name=f'Conv_{number}')(x)
+      x = BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=f'BatchNorm_{number}')(x)
+      x = x if added is None else x + added
+      return nn.relu(x) if activation else x
 
-    x = nn.relu(conv(images.astype(self.dtype), self.width))
+    x, number = conv(images.astype(self.dtype), 0, self.width), 1
     for stage in range(4):
       for block in range(2):
         width, stride = self.width * 2**stage, 2 if stage and not block else 1
-        y = conv(nn.relu(conv(x, width, stride=stride)), width)
-        x = nn.relu(y + (conv(x, width, size=1, stride=stride) if y.shape != x.shape else x))
+        y = conv(x, number, width, stride=stride)
+        new_shape = y.shape != x.shape
+        skipped = conv(x, number + 2, width, 1, stride, activation='') if new_shape else x
+        x, number = conv(y, number + 1, width, added=skipped), number + 2 + new_shape
     x = x.mean((1, 2)).astype(jnp.float32)
     return nn.Dense(10)(x)

@@ -13,10 +13,11 @@ def served(task: Task, variables, *, epsilon: float, fold: bool) -> Served:
   """The evaluation images of a task with resident data; `epsilon`: of its network's normalisations."""
   load, network = functools.cache(task.data['eval'].load), task.network.clone(folded=fold)
   variables, dtype = dict(variables), jnp.dtype(task.config.compute_dtype)
+  keep = lambda path: 'head' in path or 'Dense' in path  # heads are applied in float32, or cast there
   if fold:
     conv_of = lambda norm: norm.replace('BatchNorm', 'Conv')
-    variables['params'] = folding.fold(variables['params'], variables.pop('batch_stats'), conv_of, epsilon, dtype)
-  keep = lambda path: 'head' in path or 'Dense' in path  # heads are applied in float32, or cast there
+    folded = folding.fold(variables['params'], variables.pop('batch_stats'), conv_of, epsilon)
+    variables['params'] = folding.turned(folded, keep)
   variables['params'] = folding.cast(variables['params'], dtype, keep)
 
   def read(samples, rows):

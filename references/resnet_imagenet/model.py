@@ -34,22 +34,16 @@ class BatchNorm(nn.Module):
     group_size: rows of a group; 0 is the whole global batch. It is part of the recipe: under jit, and on any number of
       devices, the rows of a group are the same.
     momentum: how much of the running statistics a step keeps.
-    folded: for inference alone: what is left is a multiplication, unless the kernels have it, and an addition, with the
-      parameters that serving/folding.py makes.
   """
   group_size: int = 0
   momentum: float = 0.9
   epsilon: float = NORM_EPSILON
   scale_init: Callable = nn.initializers.ones
   dtype: Any = jnp.bfloat16
-  folded: bool = False
 
   @nn.compact
   def __call__(self, x, train: bool):
     channels = x.shape[-1:]
-    if self.folded:
-      bias = self.param('bias', nn.initializers.zeros, channels)
-      return (x * self.get_variable('params', 'scale', 1.0) + bias).astype(self.dtype)
     scale, bias = self.param('scale', self.scale_init, channels), self.param('bias', nn.initializers.zeros, channels)
     mean = self.variable('batch_stats', 'mean', jnp.zeros, channels)
     var = self.variable('batch_stats', 'var', jnp.ones, channels)
@@ -67,15 +61,13 @@ by_winograd = jax.jit(convolution.by_winograd)
 by_patches = jax.jit(convolution.by_patches, static_argnums=(2, 3))
 
 
-def convolve(x, kernel, stride: int, padding, train: bool):
-  """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K]; without gradients, as serving/products.py has it.
+def convolve(x, kernel, stride: int, padding):
+  """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K].
 
-  On CPUs in training, they are oneDNN's in bfloat16. float32 does without it, since its programs can then be kept for
-  the next start: 1 x 1 ones are products; if four divides the batch, large 3 x 3 ones are Winograd's, and of strided
-  ones the filters' gradient is products (benchmarks/NOTES.md).
+  On CPUs they are oneDNN's in bfloat16. float32 does without it, since its programs can then be kept for the next
+  start: 1 x 1 ones are products; if four divides the batch, large 3 x 3 ones are Winograd's, and of strided ones the
+  filters' gradient is products (benchmarks/NOTES.md).
   """
-  if not train:
-    return products.convolution(x, kernel, stride, padding)
   plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
   if x.dtype == jnp.bfloat16 and onednn.available(x.dtype):
     return by_onednn(x, kernel, stride, tuple(padding))
@@ -101,29 +93,36 @@ class Conv(nn.Module):
   dtype: Any = jnp.bfloat16
 
   @nn.compact
-  def __call__(self, x, train: bool):
+  def __call__(self, x):
     kernel = self.param('kernel', he_normal, (self.size, self.size, x.shape[-1], self.features))
-    return convolve(x, kernel.astype(self.dtype), self.stride, [(self.size // 2,) * 2] * 2, train)
+    return convolve(x, kernel.astype(self.dtype), self.stride, [(self.size // 2,) * 2] * 2)
+
+
+def space_to_depth(x, kernel):
+  """The operands of a 7 x 7 convolution of stride 2 as those of a 4 x 4 one of 2 x 2 blocks: the same sums and result.
+
+  x: [B, H, W, C], H and W even; kernel: [7, 7, C, K] -> [B, H/2, W/2, 4 C], [4, 4, 4 C, K]. Three input channels leave
+  most of a matrix unit idle, twelve less (Google's MLPerf submissions since v0.6).
+  """
+  b, h, w, c = x.shape
+  # Padded in front, tap 0 becomes the second of its block: pixel 2i - 3 is in block i - 2.
+  kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(4, 2, 4, 2, c, -1)
+  x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
+  return x, kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 4 * c, -1)
+
+
+SPACE_TO_DEPTH_PADDING = [(2, 1)] * 2
 
 
 class SpaceToDepthConv(nn.Module):
-  """The 7 x 7 stem of stride 2 as a 4 x 4 convolution of 2 x 2 blocks of pixels: the same sums, kernel and result.
-
-  x: float [B, H, W, C], H and W even -> [B, H/2, W/2, features]. Three input channels leave most of a matrix unit idle,
-  twelve less (Google's MLPerf submissions since v0.6).
-  """
+  """The 7 x 7 stem of stride 2, computed in blocks of pixels: float [B, H, W, C] -> [B, H/2, W/2, features]."""
   features: int
   dtype: Any = jnp.bfloat16
 
   @nn.compact
-  def __call__(self, x, train: bool):
-    b, h, w, c = x.shape
-    kernel = self.param('kernel', he_normal, (7, 7, c, self.features)).astype(self.dtype)
-    # Padded in front, tap 0 becomes the second of its block: pixel 2i - 3 is in block i - 2.
-    kernel = jnp.pad(kernel, ((1, 0), (1, 0), (0, 0), (0, 0))).reshape(4, 2, 4, 2, c, -1)
-    kernel = kernel.transpose(0, 2, 1, 3, 4, 5).reshape(4, 4, 4 * c, -1)
-    x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5).reshape(b, h // 2, w // 2, 4 * c)
-    return convolve(x, kernel, 1, [(2, 1)] * 2, train)
+  def __call__(self, x):
+    kernel = self.param('kernel', he_normal, (7, 7, x.shape[-1], self.features)).astype(self.dtype)
+    return convolve(*space_to_depth(x, kernel), 1, SPACE_TO_DEPTH_PADDING)
 
 
 class Block(nn.Module):
@@ -137,22 +136,30 @@ class Block(nn.Module):
   bottleneck: bool
   norm: Callable
   dtype: Any
+  folded: bool
 
   @nn.compact
   def __call__(self, x, train: bool):
-    conv = functools.partial(Conv, dtype=self.dtype)
-    last = functools.partial(self.norm, scale_init=nn.initializers.zeros)
-    if self.bottleneck:
-      y = nn.relu(self.norm(name='norm1')(conv(self.width, 1, name='conv1')(x, train), train))
-      y = nn.relu(self.norm(name='norm2')(conv(self.width, 3, self.stride, name='conv2')(y, train), train))
-      y = last(name='norm3')(conv(4 * self.width, 1, name='conv3')(y, train), train)
-    else:
-      y = nn.relu(self.norm(name='norm1')(conv(self.width, 3, self.stride, name='conv1')(x, train), train))
-      y = last(name='norm2')(conv(self.width, 3, name='conv2')(y, train), train)
-    if x.shape != y.shape:
-      x = conv(y.shape[-1], 1, self.stride, name='conv_skip')(x, train)
-      x = self.norm(name='norm_skip')(x, train)
-    return nn.relu(x + y)
+    filters = ((1, 3, 1) if self.bottleneck else (3, 3))
+    width = self.width * (4 if self.bottleneck else 1)
+    unit = functools.partial(self._unit, train=train)
+    y, strided = x, filters.index(3)
+    for n, size in enumerate(filters[:-1]):
+      y = unit(y, n + 1, self.width, size, self.stride if n == strided else 1, activation='relu')
+    if self.stride > 1 or x.shape[-1] != width:
+      x = unit(x, '_skip', width, 1, self.stride)
+    return unit(y, len(filters), width, filters[-1], added=x, activation='relu', scale_init=nn.initializers.zeros)
+
+  def _unit(self, x, name, width: int, size: int, stride: int = 1, *, train: bool, added=None, activation: str = '',
+            scale_init=nn.initializers.ones):
+    """A convolution, normalised, plus what is to be `added`, if anything."""
+    if self.folded:
+      return products.convolution(x, **self.get_variable('params', f'conv{name}'), added=added, stride=stride,
+                                  padding=[(size // 2,) * 2] * 2, activation=activation)
+    y = Conv(width, size, stride, self.dtype, name=f'conv{name}')(x)
+    y = self.norm(name=f'norm{name}', scale_init=scale_init)(y, train)
+    y = y if added is None else added + y
+    return nn.relu(y) if activation else y
 
 
 class ResNet(nn.Module):
@@ -164,7 +171,7 @@ class ResNet(nn.Module):
     depth: 14, 18, 34, 50 or 101.
     width: channels of the first stage, 64 in the paper.
     space_to_depth: whether the stem is computed in blocks of pixels; parameters and result are the same.
-    folded: for inference alone, see BatchNorm.
+    folded: for inference alone; the parameters are then those that serving/folding.py makes.
   """
   depth: int
   num_classes: int
@@ -177,16 +184,27 @@ class ResNet(nn.Module):
   @nn.compact
   def __call__(self, images, train: bool):
     stages, bottleneck = DEPTHS[self.depth]
-    norm = functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype, folded=self.folded)
-    stem = (SpaceToDepthConv(self.width, self.dtype, name='stem') if self.space_to_depth else
-            Conv(self.width, 7, 2, self.dtype, name='stem'))
-    x = norm(name='norm')(stem(images.astype(self.dtype), train), train)
+    norm = functools.partial(BatchNorm, self.batch_norm_group_size, dtype=self.dtype)
+    x = self._folded_stem(images.astype(self.dtype)) if self.folded else norm(name='norm')(
+        self._stem()(images.astype(self.dtype)), train)
     # The same numbers: relu after is a quarter of the work, before it a TPU moves fewer bytes, by its compiler's count.
     x = jax.lax.platform_dependent(x, cpu=lambda x: nn.relu(max_pool(x)), default=lambda x: max_pool(nn.relu(x)))
     for stage, blocks in enumerate(stages):
       for number in range(blocks):
         stride = 2 if stage and not number else 1
-        x = Block(self.width * 2**stage, stride, bottleneck, norm, self.dtype,
+        x = Block(self.width * 2**stage, stride, bottleneck, norm, self.dtype, self.folded,
                   name=f'stage{stage + 1}_block{number + 1}')(x, train)
     x = x.mean((1, 2), dtype=jnp.float32)
     return nn.Dense(self.num_classes, kernel_init=nn.initializers.normal(0.01), name='head')(x)
+
+  def _stem(self):
+    if self.space_to_depth:
+      return SpaceToDepthConv(self.width, self.dtype, name='stem')
+    return Conv(self.width, 7, 2, self.dtype, name='stem')
+
+  def _folded_stem(self, x):
+    kernel, bias = (self.get_variable('params', 'stem')[name] for name in ('kernel', 'bias'))
+    if not self.space_to_depth:
+      return products.convolution(x, kernel, bias, stride=2, padding=[(3, 3)] * 2)
+    x, kernel = space_to_depth(x, kernel.swapaxes(2, 3))
+    return products.convolution(x, kernel.swapaxes(2, 3), bias, padding=SPACE_TO_DEPTH_PADDING)

@@ -17,10 +17,11 @@ def served(task: Task, variables, *, fold: bool) -> Served:
   """The evaluation photographs of a task, read, decoded and cropped as its evaluation does."""
   config, fill, network = task.config, task.eval_fill(), task.network.clone(folded=fold)
   variables, labels, dtype = dict(variables), {}, jnp.dtype(config.compute_dtype)
+  keep = lambda path: 'head' in path  # applied in float32
   if fold:
-    variables['params'] = folding.fold(variables['params'], variables.pop('batch_stats'), convolution_of, NORM_EPSILON,
-                                       dtype)
-  variables['params'] = folding.cast(variables['params'], dtype, keep=lambda path: 'head' in path)
+    folded = folding.fold(variables['params'], variables.pop('batch_stats'), convolution_of, NORM_EPSILON)
+    variables['params'] = folding.turned(folded, keep)
+  variables['params'] = folding.cast(variables['params'], dtype, keep)
 
   def read(samples, rows):
     labels.update(zip(map(int, samples), fill(samples, [0] * len(samples), rows)))

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from layers import attention
 from references.squad.model import NEVER, Dense, Dropout
+from serving import products
 
 
 @dataclass(frozen=True)
@@ -59,21 +60,30 @@ class Layer(nn.Module):
   sizes: Sizes
   dropout: float
   dtype: Any
+  folded: bool
 
   @nn.compact
   def __call__(self, x, valid, train: bool):
     batch, length, width = x.shape
     drop = lambda x: Dropout(self.dropout)(x, train)
-    heads = lambda name: _dense(width, self.dtype, name)(x).reshape(batch, length, self.sizes.num_heads, -1)
+    heads = lambda name: self._dense(x, width, name).reshape(batch, length, self.sizes.num_heads, -1)
     query, key, value = heads('query'), heads('key'), heads('value')
     mixed = self._attend(query, key, value, valid, train).reshape(batch, length, width)
-    x = _norm(self.dtype, 'attention_norm')(x + drop(_dense(width, self.dtype, 'attention_out')(mixed)))
-    wide = gelu(_dense(self.sizes.feed_forward, self.dtype, 'feed_forward_in')(x))
-    return _norm(self.dtype, 'feed_forward_norm')(x + drop(_dense(width, self.dtype, 'feed_forward_out')(wide)))
+    x = _norm(self.dtype, 'attention_norm')(x + drop(self._dense(mixed, width, 'attention_out')))
+    wide = self._dense(x, self.sizes.feed_forward, 'feed_forward_in', 'gelu')
+    return _norm(self.dtype, 'feed_forward_norm')(x + drop(self._dense(wide, width, 'feed_forward_out')))
+
+  def _dense(self, x, width: int, name: str, activation: str = ''):
+    if self.folded:
+      return products.dense(x, **self.get_variable('params', name), activation=activation)
+    x = _dense(width, self.dtype, name)(x)
+    return gelu(x) if activation else x
 
   def _attend(self, query, key, value, valid, train: bool):
     """Attention to what is valid; with dropout of the weights, as BERT trains, they must be written out."""
     mask = valid[:, None, None, :]
+    if self.folded:
+      return products.attention(query, key, value, mask)
     if not (train and self.dropout):
       return jax.nn.dot_product_attention(query, key, value, mask=mask)
     logits = attention.logits(query, key) * query.shape[-1]**-0.5
@@ -87,11 +97,13 @@ class Bert(nn.Module):
 
   Attributes:
     remat: computes each layer again in the backward pass instead of keeping what is inside it.
+    folded: for inference alone; the parameters are then those that serving/folding.py makes.
   """
   sizes: Sizes
   dropout: float = 0.1
   dtype: Any = jnp.float32
   remat: bool = False
+  folded: bool = False
 
   @nn.compact
   def __call__(self, tokens, types, valid, train: bool):
@@ -109,6 +121,6 @@ class Bert(nn.Module):
     x = Dropout(self.dropout)(_norm(self.dtype, 'embeddings_norm')(x), train)
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer
     for n in range(sizes.num_layers):
-      x = layer(sizes, self.dropout, self.dtype, name=f'layer_{n}')(x, valid, train)
+      x = layer(sizes, self.dropout, self.dtype, self.folded, name=f'layer_{n}')(x, valid, train)
     logits = _dense(2, jnp.float32, 'qa_outputs')(x.astype(jnp.float32))
     return tuple(jnp.where(valid, logits[..., n], NEVER) for n in range(2))

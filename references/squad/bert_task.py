@@ -96,9 +96,9 @@ class FineTuning(Answering):
     token = jnp.zeros((1, 8), jnp.int32)
     return self.network.init(key, token, token, token == 0, train=False)
 
-  def logits(self, params, batch, **more):
+  def logits(self, params, batch, network=None, **more):
     """(start, end): float32 [B, L]."""
-    return self.network.apply({'params': params}, batch['tokens'], batch['types'], batch['valid'], **more)
+    return (network or self.network).apply({'params': params}, batch['tokens'], batch['types'], batch['valid'], **more)
 
   def loss(self, params, model_state, batch, key):
     start, end = self.logits(params, batch, train=True, rngs={'dropout': key})
@@ -113,8 +113,7 @@ class FineTuning(Answering):
     return {'index': jnp.where(batch['mask'], batch['index'], -1), 'start': start, 'end': end}
 
   def serve(self, variables, *, fold):
-    del fold  # there is no batch normalisation
-    return serving.bert(self, variables)
+    return serving.bert(self, variables, fold=fold)
 
   def finish(self, outputs):
     source = squad_sequences.Sequences(self.data_dir, 'eval')

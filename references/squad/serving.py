@@ -14,13 +14,14 @@ LETTERS = squad_words.MAX_CHARS // 4  # int32 words that hold the characters of 
 QUESTION_WORD, CONTEXT_WORD = 1 + LETTERS, 2 + LETTERS  # and one more for what of it the question has
 
 
-def bert(task: Task, variables, source=None) -> Served:
+def bert(task: Task, variables, source=None, *, fold: bool) -> Served:
   """Windows of word pieces; the answer is start and end logits, float32 [L, 2], as MLPerf's accuracy-squad.py has it.
 
   A row: pieces of the question, pieces in all, then the pieces. Types and mask follow from the first two.
 
   Args:
     source: of the windows, as squad_sequences.Sequences; None: those of the task's evaluation.
+    fold: whether biases and GELU are within the products before them, rounded once; else all is as in evaluation.
   """
   source = source or squad_sequences.Sequences(task.data_dir, 'eval')
 
@@ -37,14 +38,16 @@ def bert(task: Task, variables, source=None) -> Served:
     place = jnp.arange(tokens.shape[1])
     valid = place < length
     types = (valid & (place >= asked + 2)).astype(jnp.int32)
-    return jnp.stack(task.logits(params, {'tokens': tokens, 'types': types, 'valid': valid}, train=False), -1)
+    batch = {'tokens': tokens, 'types': types, 'valid': valid}
+    return jnp.stack(task.logits(params, batch, network, train=False), -1)
 
   def measure(answers):
     return exact_metrics(task, ({'index': samples, 'start': logits[..., 0], 'end': logits[..., 1]}
                                 for samples, logits in answers))
 
   keep = lambda path: 'qa_outputs' in path  # applied in float32
-  weights = folding.cast(variables['params'], jnp.dtype(task.config.compute_dtype), keep)
+  params, network = variables['params'], task.network.clone(folded=fold)
+  weights = folding.cast(folding.turned(params, keep) if fold else params, jnp.dtype(task.config.compute_dtype), keep)
   return Served(source.lengths, task.data['eval'].order.buckets, lambda length: ((2 + length,), np.int32), read,
                 weights, answer, source.rows[:, 0], measure,
                 'windows of prepared word pieces; which span of all is best is chosen off the clock')

@@ -103,7 +103,7 @@ def test_large_3x3_ones_are_winograds_on_cpus_with_xlas_values_and_gradients(bat
 
   @jax.jit
   def ours(x, kernel, dy):
-    y, pull_back = jax.vjp(lambda *args: convolve(*args, stride, padding, train=True), x, kernel)
+    y, pull_back = jax.vjp(lambda *args: convolve(*args, stride, padding), x, kernel)
     return y, *pull_back(dy)
   assert ('stablehlo.convolution' in ours.lower(x, kernel, dy).as_text()) != winograds
   for mine, xlas in zip(ours(x, kernel, dy), (y, *pull_back(dy)), strict=True):
@@ -120,7 +120,7 @@ def test_in_bfloat16_none_is_xlas_on_cpus(window, stride, pad):
   dy = jnp.asarray(rng.normal(size=exact.shape), jnp.bfloat16)
 
   def ours(x, kernel, dy):
-    y, pull_back = jax.vjp(lambda *args: convolve(*args, stride, padding, train=True), x, kernel)
+    y, pull_back = jax.vjp(lambda *args: convolve(*args, stride, padding), x, kernel)
     return y, *pull_back(dy)
   told = {platform: jax.jit(ours).trace(x, kernel, dy).lower(lowering_platforms=(platform,)).as_text()
           for platform in ('cpu', 'cuda')}
@@ -133,7 +133,7 @@ def test_in_bfloat16_none_is_xlas_on_cpus(window, stride, pad):
 
 @pytest.mark.parametrize('devices', [2, 4])
 def test_a_batch_divided_over_devices_stays_there_in_winograds_convolution(devices):
-  divided.assert_it_stays_there(lambda *args: convolve(*args, 1, [(1, 1)] * 2, True), devices, (16, 28, 28, 3),
+  divided.assert_it_stays_there(lambda *args: convolve(*args, 1, [(1, 1)] * 2), devices, (16, 28, 28, 3),
                                 (3, 3, 3, 5))
 
 
