@@ -31,8 +31,8 @@ from benchmarks.report import report
 from input_pipelines.buckets import BucketOnce
 from launchers import command
 from layers import convolution, sums
-from references.cifar import cifar10, normalization
 from references.cifar import model as cifar_model
+from references.cifar import normalization
 from references.cifar.configs import airbench94_muon
 from references.resnet_imagenet import model as resnet_model
 from references.resnet_imagenet import normalization as resnet_normalization

@@ -26,7 +26,7 @@ def fold(params: Mapping, batch_stats: Mapping, conv_of: Callable[[str], str], e
 
 
 def turned(params, keep: Callable[[str], bool]):
-  """Parameters with the last two axes of each `kernel` the other way round, as products.py has them, but if `keep(path)`."""
+  """Parameters whose kernels have their last two axes the other way round, as products.py does, but if `keep(path)`."""
   def one(path, x):
     path = jax.tree_util.keystr(path)
     return x.swapaxes(-1, -2) if 'kernel' in path and not keep(path) else x

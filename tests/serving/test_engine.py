@@ -111,14 +111,19 @@ def test_folding_by_hand():
   params = {'conv': {'kernel': jnp.full((1, 1, 1, 2), 3.0)}, 'norm': {'scale': jnp.array([2.0, -1.0]),
                                                                       'bias': jnp.array([0.5, 1.0])}}
   stats = {'norm': {'mean': jnp.array([4.0, 2.0]), 'var': jnp.array([3.0, 15.0])}}
-  folded = folding.fold(params, stats, lambda norm: 'conv', 1.0, jnp.float32)  # scales 2 / 2 and -1 / 4
+  folded = folding.fold(params, stats, lambda norm: 'conv', 1.0)  # scales 2 / 2 and -1 / 4
+  assert set(folded) == {'conv'}
   np.testing.assert_allclose(folded['conv']['kernel'].ravel(), [3.0, -0.75])
-  np.testing.assert_allclose(folded['norm']['bias'], [-3.5, 1.5])
-  assert set(folded['norm']) == {'bias'}
-  kept = folding.fold(params, stats, lambda norm: 'conv', 1.0, jnp.bfloat16)
-  np.testing.assert_allclose(kept['conv']['kernel'].ravel(), [3.0, 3.0])
-  np.testing.assert_allclose(kept['norm']['scale'], [1.0, -0.25])
-  assert params['conv']['kernel'][0, 0, 0, 0] == 3.0 and set(params['norm']) == {'scale', 'bias'}, 'left as it was'
+  np.testing.assert_allclose(folded['conv']['bias'], [-3.5, 1.5])
+  assert set(params['conv']) == {'kernel'} and set(params['norm']) == {'scale', 'bias'}, 'left as it was'
+
+
+def test_kernels_are_turned_but_those_that_are_kept():
+  params = {'conv': {'kernel': jnp.ones((3, 3, 2, 4)), 'bias': jnp.ones(4)}, 'head': {'kernel': jnp.ones((4, 5))},
+            'table': {'embedding': jnp.ones((7, 8))}}
+  made = jax.tree.map(jnp.shape, folding.turned(params, lambda path: 'head' in path))
+  assert made == {'conv': {'kernel': (3, 3, 4, 2), 'bias': (4,)}, 'head': {'kernel': (4, 5)},
+                  'table': {'embedding': (7, 8)}}
 
 
 def test_cast_leaves_vectors_and_what_it_is_told():
