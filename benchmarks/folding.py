@@ -1,10 +1,12 @@
-"""How many answers of a trained image classifier change when its batch normalisation is folded.
+"""How many answers of a trained image classifier change when it is folded (serving/folding.py).
 
   python -m benchmarks.folding --workdir=runs/cpu --data_dir=DIR [--num_images=10000]
 
-Ours is the folded model, the peer the one that training evaluates, on the same images in the same batches. Prints
-changed answers (of the first class), both accuracies, and what an image takes of each.
+Ours is the folded model, the peer the one that training evaluates, on the same images in the same batches, without
+test-time augmentation. Prints changed answers (of the first class), all accuracies, what an image takes of each, and of
+a model that computes in bfloat16 how many answers of either are others than in float32.
 """
+import dataclasses
 import importlib
 import os
 import time
@@ -26,6 +28,7 @@ from training import config as configs
 from training import mesh as meshes
 
 FLAGS = flags.FLAGS
+FOLDED, WHOLE, WIDE = 'folded', 'as trained', 'float32'
 TASKS = {'digits': 'references.cifar.task', 'cifar10': 'references.cifar.cifar10'}
 
 
@@ -37,6 +40,8 @@ def restored(workdir: Path, data_dir: str):
     config = configs.from_text(module.Config, header['config'])
   except (IndexError, TypeError):
     raise Problem(f'--workdir={workdir}: is not a run of images; name one') from None
+  if hasattr(config, 'test_time_augmentation'):
+    config = dataclasses.replace(config, test_time_augmentation='none')
   task = config.make_task(data_dir)
   found = checkpoint.Checkpoints(workdir.absolute() / 'checkpoints').restore_newest(
       programs.abstract_state(task, meshes.make_mesh()), set_aside=False)
@@ -46,32 +51,39 @@ def restored(workdir: Path, data_dir: str):
 
 
 def main() -> int:
-  task, variables = restored(Path(FLAGS.workdir).expanduser(), os.path.expanduser(FLAGS.data_dir))
+  data_dir = os.path.expanduser(FLAGS.data_dir)
+  task, variables = restored(Path(FLAGS.workdir).expanduser(), data_dir)
   size, total = task.config.eval_batch_size, min(FLAGS.num_images, task.target.num_examples)
-  models = {fold: task.serve(variables, fold=fold) for fold in (True, False)}
-  engines = {fold: Engine(served, (size,)) for fold, served in models.items()}
+  models = {FOLDED: task.serve(variables, fold=True), WHOLE: task.serve(variables, fold=False)}
+  if task.config.compute_dtype == 'bfloat16':
+    wide = dataclasses.replace(task.config, compute_dtype='float32').make_task(data_dir)
+    models[WIDE] = wide.serve(variables, fold=False)
+  engines = {name: Engine(served, (size,)) for name, served in models.items()}
   for engine in engines.values():
     engine.warm_up()
-  answers, seconds = {fold: [] for fold in models}, {fold: [] for fold in models}
+  answers, seconds = {name: [] for name in models}, {name: [] for name in models}
   for number in progress.told(-(-total // size), 'batch'):
     chosen = list(range(number * size, min((number + 1) * size, total)))
-    for fold, served in models.items():  # in turn, so that both see the same machine
+    for name, served in models.items():  # in turn, so that both see the same machine
       samples = Samples(served)
       samples.load(chosen)
       bucket, rows = samples.batch(chosen, size)
       begun = time.perf_counter()
-      answers[fold].append(np.asarray(engines[fold](bucket, rows))[:len(chosen)])
-      seconds[fold].append((time.perf_counter() - begun) / len(chosen))
-  folded, whole = (np.concatenate(answers[fold])[:, 0] for fold in (True, False))
-  print(f'{int((folded != whole).sum())} of {total} answers changed ({jax.devices()[0].device_kind}, '
+      answers[name].append(np.asarray(engines[name](bucket, rows))[:len(chosen)])
+      seconds[name].append((time.perf_counter() - begun) / len(chosen))
+  answers = {name: np.concatenate(found) for name, found in answers.items()}
+  changed = lambda name, other: int((answers[name][:, 0] != answers[other][:, 0]).sum())
+  print(f'{changed(FOLDED, WHOLE)} of {total} answers changed ({jax.devices()[0].device_kind}, '
         f'{task.config.compute_dtype})')
+  accuracies = {}
   if total == task.target.num_examples:
-    for fold, served in models.items():
-      metrics, _ = served.measure([(range(total), np.concatenate(answers[fold]))])
-      print(f'{"folded" if fold else "as trained"}: {metrics}')
-  report('folding', ours=seconds[True], peer=seconds[False], peer_name='as trained', unit='s/image',
-         changed=int((folded != whole).sum()), num_images=total, compute_dtype=task.config.compute_dtype,
-         platform=jax.default_backend())
+    accuracies = {name: served.measure([(range(total), answers[name])])[0]['accuracy']
+                  for name, served in models.items()}
+    print(*(f'{name}: {accuracy:.4f}' for name, accuracy in accuracies.items()), sep=', ')
+  report('folding', ours=seconds[FOLDED], peer=seconds[WHOLE], peer_name=WHOLE, unit='s/image',
+         changed=changed(FOLDED, WHOLE), num_images=total, compute_dtype=task.config.compute_dtype,
+         accuracies=accuracies, platform=jax.default_backend(), others_than_in_float32={
+             name: changed(name, WIDE) for name in (FOLDED, WHOLE)} if WIDE in models else None)
   return 0
 
 

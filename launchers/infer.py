@@ -44,7 +44,7 @@ flags.DEFINE_integer('min_queries', None, 'of a performance run, at least (offli
 flags.DEFINE_bool('find_peak', False, 'server: search for the highest rate that stays valid, then run at it')
 flags.DEFINE_integer('batch_size', None, 'largest batch, offline and server; default: eval_batch_size of the config, '
                      'for a server 16', lower_bound=1)
-flags.DEFINE_bool('fold', True, 'fold batch normalisation into convolutions')
+flags.DEFINE_bool('fold', True, 'fold normalisations, biases and activations into what comes before them')
 
 
 def check_flags() -> str | None:

@@ -114,7 +114,8 @@ class Task:
   def serve(self, variables: Variables, *, fold: bool):
     """serving.served.Served: what `variables`, those to evaluate, answer to the evaluation split, sample by sample.
 
-    fold: whether batch normalisation is folded into convolutions, which rounds otherwise than training's evaluation.
+    fold: whether normalisations, biases and activations are within what comes before them, which rounds otherwise than
+      training's evaluation.
     """
     raise Problem(f'{self.benchmark}: has no inference yet; give its Task a method `serve`')
 
