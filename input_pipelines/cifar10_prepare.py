@@ -247,4 +247,5 @@ def _report(data_dir: Path, what: str) -> str:
   return '\n'.join(lines + [
       f'fingerprint  {cifar10.fingerprint(data_dir)}',
       'train with   python -m launchers.train --config=references/cifar/configs/no_tta.py --workdir=runs/no_tta' +
-      ('' if data_dir == default else f' --data_dir={shlex.quote(str(data_dir))}')])
+      ('' if data_dir == default else f' --data_dir={shlex.quote(str(data_dir))}'),
+      '             (on a machine without an accelerator take cpu.py instead of no_tta.py)'])

@@ -36,7 +36,8 @@ class Progress:
       if imitated and "compute_dtype = 'bfloat16'" in event['config']:
         self._end('this CPU has no instructions for bfloat16 and imitates it: --config.compute_dtype=float32 is faster')
       if event.get('resumed'):
-        self._end(f"resumed from step {event['resumed']['step']}")
+        step = event['resumed']['step']
+        self._end(f'resumed from step {step}' if step else 'begins anew: the run that is here had saved no step yet')
       self._end(f'compiling for {devices}')
     elif name == 'train' and edge == 'start':
       self._train = event

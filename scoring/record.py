@@ -129,8 +129,8 @@ def write(events, workdir, **author) -> tuple[list[Path], str | None]:
 
 def table(made: dict) -> str:
   """A record for people, in at most 12 lines."""
-  def times(values):
-    return '  '.join(f'{name} {value:.2f}' for name, value in values.items() if value is not None) or 'none'
+  def times(values, otherwise='none'):
+    return '  '.join(f'{name} {value:.2f}' for name, value in values.items() if value is not None) or otherwise
 
   target, hardware, price = made['target'], made['hardware'], made['price']
   verdict = 'REACHED' if made['reached'] else 'NOT REACHED' if made['status'] == 'complete' else 'NOT REACHED SO FAR'
@@ -149,7 +149,7 @@ def table(made: dict) -> str:
   return '\n'.join([
       f"{made['benchmark']}  {made['model']}  seed {made['seed']}  {machine}",
       f"target    {target['metric']} >= {target['value']}: {verdict}, {value}",
-      f"seconds   {times(made['seconds_to_target'])}",
+      f"seconds   {times(made['seconds_to_target'], 'none: the target was not reached')}",
       f"spans     {times(dict(spent))}",
       f"compiled  {compiled}, restarts {made['restarts']}, status {made['status']}"
       + (f", not the same throughout: {', '.join(made['mixed'])}" if made['mixed'] else ''),

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from layers import onednn, patches
 from layers.convolution import by_xla
 
-FEW, FINISHED = 1 << 19, 32  # multiplications that XLA makes before oneDNN has begun; such as what finishes a sum takes
+FEW = 1 << 19  # multiplications that XLA has made before oneDNN begins
+FINISHING = 32  # multiplications in the time that a sum's bias, activation and rounding take
 FEW_PLACES = 64  # of a window: as one product of patches it takes half to four fifths of the time
 ACTIVATIONS = {'': lambda x: x, 'relu': jax.nn.relu, 'gelu': functools.partial(jax.nn.gelu, approximate=False),
                'gelu_tanh': jax.nn.gelu, 'silu': jax.nn.silu}
@@ -54,8 +55,8 @@ def dense(x, kernel, bias, activation: str = ''):
 
 
 def _chosen(ours, xlas, places: int, x, kernel, bias, *more):
-  work = places * (kernel.size + FINISHED * bias.size)
-  return (onednn.on_cpus(ours, xlas, x, kernel, bias, *more) if work > FEW else xlas(x, kernel, bias, *more))
+  work = places * (kernel.size + FINISHING * bias.size)
+  return onednn.on_cpus(ours, xlas, x, kernel, bias, *more) if work > FEW else xlas(x, kernel, bias, *more)
 
 
 def _finished(y, bias, *more, activation: str):

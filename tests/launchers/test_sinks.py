@@ -27,8 +27,10 @@ def test_instructions_for_bfloat16_are_those_that_linux_names(monkeypatch, flags
   assert machine.bfloat16_instructions() == instructions
 
 
-def test_that_it_compiles_is_told_before_it_does():
+@pytest.mark.parametrize('step, told', [
+    (7, 'resumed from step 7'), (0, 'begins anew: the run that is here had saved no step yet')])
+def test_where_it_goes_on_and_that_it_compiles_is_told_before_it_does(step, told):
   stream = io.StringIO()
   progress = sinks.Progress(100, {'metric': 'accuracy', 'value': 0.94}, stream)
-  progress({**tapes.HEADER, 'event': 'process', 'time': 0.0, 'config': '', 'resumed': {'step': 7}})
-  assert stream.getvalue().splitlines() == ['resumed from step 7', 'compiling for 1 x cpu']
+  progress({**tapes.HEADER, 'event': 'process', 'time': 0.0, 'config': '', 'resumed': {'step': step}})
+  assert stream.getvalue().splitlines() == [told, 'compiling for 1 x cpu']

@@ -214,7 +214,7 @@ def test_a_table_says_how_much_of_the_programs_came_from_a_cache():
 
 def test_a_table_says_what_is_not_known():
   table = record.table(record.record(Story().events))
-  wanted = ['NOT REACHED SO FAR, no evaluation', 'seconds   none',
+  wanted = ['NOT REACHED SO FAR, no evaluation', 'seconds   none: the target was not reached',
             'spans     none', 'compiled  nothing', 'no price known']
   assert [words for words in wanted if words not in table] == []
 
