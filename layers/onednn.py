@@ -205,12 +205,13 @@ _divide(products, 'b h i j, b h k l -> b h m n', by_row=True)
 
 # For inference on one device: what comes after the sums is within the call. Kernels have their last two axes the other
 # way round, [..., K, C]: oneDNN lays them out anew at each call, and from there it takes as little as half the time.
+# Its activations are XLA's for finite sums; a ReLU of NaN is 0.
 
-ACTIVATIONS = {'': (), 'relu': ('RELU',), 'gelu': ('GELU_ERF',), 'gelu_tanh': ('GELU_TANH',), 'silu': ('SWISH',)}
+FUSED = {'': (), 'relu': ('RELU',), 'gelu': ('GELU_ERF',), 'gelu_tanh': ('GELU_TANH',), 'silu': ('SWISH',)}
 
 
 def fused_convolution(x, kernel, bias, *added, stride: int, padding, activation: str):
-  """activation(convolution + bias + added), rounded once; bias: float32 [K]; added: up to one, as the result."""
+  """activation(convolution + bias + added), rounded once; bias: float32 [K]; added: one or none."""
   shape = (len(x), *places(x, kernel, stride, padding), kernel.shape[2])
   return _call(x, kernel, shape, x.dtype, (0, 3, 1, 2), (3, 2, 0, 1), (stride,) * 2, padding, (1, 1),
                _then(added, activation), (bias, *added))
@@ -222,4 +223,4 @@ def fused_product(x, kernel, bias, *added, activation: str):
 
 
 def _then(added, activation: str):
-  return ['BIAS', *('BINARY_ADD' for _ in added), *ACTIVATIONS[activation]]
+  return ['BIAS', *('BINARY_ADD' for _ in added), *FUSED[activation]]

@@ -33,7 +33,7 @@ def make(folder) -> dict:
           'mode': serving['mode'], 'seconds_by_span': {}, 'metrics': None, 'num_evaluated': None,
           'answers_sha256': None, 'num_samples': serving['num_samples'], 'precision': serving['compute_dtype'],
           'input_dtype': serving['input_dtype'], 'batch_sizes': serving['batch_sizes'],
-          'transformations': 'batch normalisation folded' if serving['folded'] else 'none',
+          'transformations': 'normalisations, biases and activations folded' if serving['folded'] else 'none',
           'date': datetime.fromtimestamp(header['time'], UTC).strftime('%Y-%m-%d')}
   spans = tapes.spans(events)
   made['seconds_by_span'] = {name: round(sum(s.seconds for s in spans if s.name == name), 6)

@@ -1,4 +1,4 @@
-"""Convolutions and products for inference, with all that follows them: on CPUs by oneDNN in one call, else XLA's.
+"""Convolutions, dense layers and attention for inference: on CPUs by oneDNN with what follows the sums, else XLA's.
 
 XLA:CPU gains little from bfloat16, and writes a layer's sums out before it adds a bias. benchmarks/NOTES.md has what
 oneDNN gains. For one device, and without gradients. Kernels have their last two axes the other way round, as
@@ -26,10 +26,13 @@ def activated(x, activation: str):
 
 
 def convolution(x, kernel, bias, added=None, *, stride: int = 1, padding, activation: str = ''):
-  """x: [B, H, W, C], kernel: [h, w, K, C] -> [B, H', W', K]: activation(convolution + bias + added), rounded once.
+  """x: [B, H, W, C], kernel: [h, w, K, C] -> [B, H', W', K]: activation(convolution + bias + added).
 
-  padding: ((before, after), ...) of rows and columns.
+  By oneDNN it is rounded once; XLA's sums of bfloat16 are rounded before that, too. padding: ((before, after), ...) of
+  rows and columns, none negative, and none for 1 x 1.
   """
+  assert all((*x.shape, *kernel.shape)) and min(map(min, padding)) >= 0, (x.shape, kernel.shape, padding)
+  assert kernel.shape[:2] != (1, 1) or not max(map(max, padding)), padding
   size = onednn.places(x, kernel, stride, padding)
   places, window = len(x) * math.prod(size), kernel.shape[:2]
 
@@ -39,7 +42,7 @@ def convolution(x, kernel, bias, added=None, *, stride: int = 1, padding, activa
     rows = _rows(x[:, ::stride, ::stride]) if window == (1, 1) else patches.patches(x, window, stride, padding)
     y = onednn.fused_product(rows, kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1), bias, *map(_rows, more),
                              activation=activation)
-    return y.reshape(len(x), *size, -1)
+    return y.reshape(len(x), *size, kernel.shape[2])
 
   def xlas(x, kernel, bias, *more):
     return _finished(by_xla(x, kernel.swapaxes(2, 3), stride, padding), bias, *more, activation=activation)
@@ -47,11 +50,11 @@ def convolution(x, kernel, bias, added=None, *, stride: int = 1, padding, activa
 
 
 def dense(x, kernel, bias, activation: str = ''):
-  """x: [..., C], kernel: [K, C] -> [..., K]: activation(product + bias), rounded once."""
+  """x: [..., C], kernel: [K, C] -> [..., K]: activation(product + bias), rounded as of convolution."""
   def xlas(x, kernel, bias):
     return _finished(jax.lax.dot_general(x, kernel, (((1,), (1,)), ((), ()))), bias, activation=activation)
   rows, ours = _rows(x), functools.partial(onednn.fused_product, activation=activation)
-  return _chosen(ours, xlas, len(rows), rows, kernel, bias).reshape(*x.shape[:-1], -1)
+  return _chosen(ours, xlas, len(rows), rows, kernel, bias).reshape(*x.shape[:-1], len(kernel))
 
 
 def _chosen(ours, xlas, places: int, x, kernel, bias, *more):

@@ -27,7 +27,7 @@ class Served:
     items: int [N], which item of the test set each sample belongs to: a question may take several.
     measure: Answers to all samples -> ({metric: value}, items counted), by training's own evaluation.
     preprocessing: what `read` does, for records of latency.
-    folded: whether batch normalisation is folded into the weights.
+    folded: whether normalisations, biases and activations are within what comes before them.
   """
   lengths: np.ndarray
   buckets: tuple[int, ...]

@@ -207,15 +207,15 @@ class ResNet18(nn.Module):
 
   @nn.compact
   def __call__(self, images, train: bool):
-    def conv(x, number, width, size=3, stride=1, added=None, activation='relu'):
+    def conv(x, number, width, size=3, stride=1, added=None, relu=True):
       if self.folded:
         return products.convolution(x, **self.get_variable('params', f'Conv_{number}'), added=added, stride=stride,
-                                    padding=((size // 2,) * 2,) * 2, activation=activation)
+                                    padding=((size // 2,) * 2,) * 2, activation='relu' if relu else '')
       x = nn.Conv(width, (size, size), (stride, stride), padding=size // 2, use_bias=False, dtype=self.dtype,
                   kernel_init=nn.initializers.kaiming_normal(), name=f'Conv_{number}')(x)
       x = BatchNorm(not train, momentum=0.9, dtype=self.dtype, name=f'BatchNorm_{number}')(x)
       x = x if added is None else x + added
-      return nn.relu(x) if activation else x
+      return nn.relu(x) if relu else x
 
     x, number = conv(images.astype(self.dtype), 0, self.width), 1
     for stage in range(4):
@@ -223,7 +223,7 @@ class ResNet18(nn.Module):
         width, stride = self.width * 2**stage, 2 if stage and not block else 1
         y = conv(x, number, width, stride=stride)
         new_shape = y.shape != x.shape
-        skipped = conv(x, number + 2, width, 1, stride, activation='') if new_shape else x
+        skipped = conv(x, number + 2, width, 1, stride, relu=False) if new_shape else x
         x, number = conv(y, number + 1, width, added=skipped), number + 2 + new_shape
     x = x.mean((1, 2)).astype(jnp.float32)
     return nn.Dense(10)(x)

@@ -140,26 +140,26 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x, train: bool):
-    filters = ((1, 3, 1) if self.bottleneck else (3, 3))
+    filters = (1, 3, 1) if self.bottleneck else (3, 3)
     width = self.width * (4 if self.bottleneck else 1)
     unit = functools.partial(self._unit, train=train)
     y, strided = x, filters.index(3)
     for n, size in enumerate(filters[:-1]):
-      y = unit(y, n + 1, self.width, size, self.stride if n == strided else 1, activation='relu')
+      y = unit(y, n + 1, self.width, size, self.stride if n == strided else 1, relu=True)
     if self.stride > 1 or x.shape[-1] != width:
       x = unit(x, '_skip', width, 1, self.stride)
-    return unit(y, len(filters), width, filters[-1], added=x, activation='relu', scale_init=nn.initializers.zeros)
+    return unit(y, len(filters), width, filters[-1], added=x, relu=True, scale_init=nn.initializers.zeros)
 
-  def _unit(self, x, name, width: int, size: int, stride: int = 1, *, train: bool, added=None, activation: str = '',
+  def _unit(self, x, name, width: int, size: int, stride: int = 1, *, train: bool, added=None, relu: bool = False,
             scale_init=nn.initializers.ones):
     """A convolution, normalised, plus what is to be `added`, if anything."""
     if self.folded:
       return products.convolution(x, **self.get_variable('params', f'conv{name}'), added=added, stride=stride,
-                                  padding=[(size // 2,) * 2] * 2, activation=activation)
+                                  padding=[(size // 2,) * 2] * 2, activation='relu' if relu else '')
     y = Conv(width, size, stride, self.dtype, name=f'conv{name}')(x)
     y = self.norm(name=f'norm{name}', scale_init=scale_init)(y, train)
     y = y if added is None else added + y
-    return nn.relu(y) if activation else y
+    return nn.relu(y) if relu else y
 
 
 class ResNet(nn.Module):

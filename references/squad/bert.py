@@ -70,14 +70,14 @@ class Layer(nn.Module):
     query, key, value = heads('query'), heads('key'), heads('value')
     mixed = self._attend(query, key, value, valid, train).reshape(batch, length, width)
     x = _norm(self.dtype, 'attention_norm')(x + drop(self._dense(mixed, width, 'attention_out')))
-    wide = self._dense(x, self.sizes.feed_forward, 'feed_forward_in', 'gelu')
+    wide = self._dense(x, self.sizes.feed_forward, 'feed_forward_in', with_gelu=True)
     return _norm(self.dtype, 'feed_forward_norm')(x + drop(self._dense(wide, width, 'feed_forward_out')))
 
-  def _dense(self, x, width: int, name: str, activation: str = ''):
+  def _dense(self, x, width: int, name: str, with_gelu: bool = False):
     if self.folded:
-      return products.dense(x, **self.get_variable('params', name), activation=activation)
+      return products.dense(x, **self.get_variable('params', name), activation='gelu' if with_gelu else '')
     x = _dense(width, self.dtype, name)(x)
-    return gelu(x) if activation else x
+    return gelu(x) if with_gelu else x
 
   def _attend(self, query, key, value, valid, train: bool):
     """Attention to what is valid; with dropout of the weights, as BERT trains, they must be written out."""

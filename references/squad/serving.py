@@ -21,7 +21,7 @@ def bert(task: Task, variables, source=None, *, fold: bool) -> Served:
 
   Args:
     source: of the windows, as squad_sequences.Sequences; None: those of the task's evaluation.
-    fold: whether biases and GELU are within the products before them, rounded once; else all is as in evaluation.
+    fold: whether biases and GELU are within the products before them; else all is as in evaluation.
   """
   source = source or squad_sequences.Sequences(task.data_dir, 'eval')
 
@@ -50,7 +50,7 @@ def bert(task: Task, variables, source=None, *, fold: bool) -> Served:
   weights = folding.cast(folding.turned(params, keep) if fold else params, jnp.dtype(task.config.compute_dtype), keep)
   return Served(source.lengths, task.data['eval'].order.buckets, lambda length: ((2 + length,), np.int32), read,
                 weights, answer, source.rows[:, 0], measure,
-                'windows of prepared word pieces; which span of all is best is chosen off the clock')
+                'windows of prepared word pieces; which span of all is best is chosen off the clock', fold)
 
 
 def from_scratch(task: Task, variables) -> Served:

@@ -92,6 +92,7 @@ def test_answers_are_the_same_twice_and_measure_what_training_measured(runs, nam
     shared = set(trained) & set(made['metrics'])
     assert shared and all(made['metrics'][metric] == trained[metric] for metric in shared), 'exactly'
     assert made['valid'] and made['checkpoint']['metrics'] == trained
+    assert made['serving']['folded'] == (not more and name != 'qanet'), 'which has nothing to fold'
   assert digests[0] == digests[1]
   text = (runs[name][1] / 'inference' / 'offline' / 'accuracy' / 'accuracy.txt').read_text()
   assert text.startswith('accuracy=' if name in ('digits', 'resnet') else '{"exact_match": ')

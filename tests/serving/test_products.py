@@ -106,6 +106,14 @@ def test_attention_is_what_defines_it(monkeypatch, dtype, with_onednn):
   np.testing.assert_allclose(np.asarray(ours, np.float64), wanted, rtol=0, atol={'float32': 1e-5}.get(dtype, 0.03))
 
 
+@pytest.mark.parametrize('shape, window, padding', [
+    ((1, 5, 5, 3), (1, 1), ((1, 1), (1, 1))), ((1, 5, 5, 3), (3, 3), ((1, -1), (1, 1))),
+    ((1, 5, 5, 0), (3, 3), ((1, 1), (1, 1))), ((0, 5, 5, 3), (3, 3), ((1, 1), (1, 1)))])
+def test_what_would_end_the_process_or_be_left_out_is_refused(shape, window, padding):
+  with pytest.raises(AssertionError):
+    products.convolution(jnp.ones(shape), jnp.ones((*window, 4, shape[3])), jnp.ones(4), padding=padding)
+
+
 def counted(function, *args, platform: str):
   """(XLA's convolutions, XLA's products, oneDNN's calls) of the program that `function` becomes."""
   text = jax.jit(function).trace(*args).lower(lowering_platforms=(platform,)).as_text()

@@ -1,13 +1,17 @@
 """What each reference answers is what its training evaluates: the same numbers, sample by sample."""
+import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from references.cifar import cifar10, task
 from references.resnet_imagenet import task as photographs
+from references.squad import bert
 from scoring.problem import Problem
+from serving import folding, products
 from serving.engine import Engine
 from serving.samples import Samples
 from training.evaluation import exact_metrics
@@ -77,8 +81,10 @@ def test_answers_are_those_of_the_evaluation(config):
     photographs.Config(**{**SMOKE, 'depth': 18}, space_to_depth=True, compute_dtype='float32'),
     cifar10.Config(widths=(8, 16, 16), compute_dtype='float32', optimizer='muon', test_time_augmentation='mirror'),
     cifar10.Config(network='resnet18', compute_dtype='float32')], ids=lambda config: config.make_task('').model_name)
-def test_folded_logits_are_those_of_the_normalised_network(config):
-  made = config.make_task('')
+@pytest.mark.parametrize('dtype, tolerance', [('float32', 2e-4), ('bfloat16', 0.05)])
+def test_folded_logits_are_those_of_the_normalised_network(monkeypatch, config, dtype, tolerance):
+  monkeypatch.setattr(products, 'FEW', 0)  # even small ones by oneDNN, where it is
+  made = dataclasses.replace(config, compute_dtype=dtype).make_task('')
   variables = shaken({k: x for k, x in jax.jit(made.init)(jax.random.key(1)).items() if k != 'lookahead'})
   served = made.serve(variables, fold=True)
   leaves, before = jax.tree.leaves(served.weights), jax.tree.leaves(variables)
@@ -88,8 +94,26 @@ def test_folded_logits_are_those_of_the_normalised_network(config):
   network = made.network.clone(folded=True)
   with jax.default_matmul_precision('highest'):
     ours = jax.jit(functools.partial(made.logits, network=network))(served.weights, images)
-    theirs = jax.jit(made.logits)(variables, images)
-  np.testing.assert_allclose(ours, theirs, atol=2e-4 * float(np.abs(theirs).max()))
+    theirs = jax.jit(config.make_task('').logits)(variables, images)  # in float32
+  np.testing.assert_allclose(ours, theirs, atol=tolerance * float(np.abs(theirs).max()))
+
+
+@pytest.mark.parametrize('dtype, tolerance', [('float32', 1e-4), ('bfloat16', 0.05)])
+def test_folded_logits_of_bert_are_those_of_the_evaluation(monkeypatch, dtype, tolerance):
+  monkeypatch.setattr(products, 'FEW', 0)
+  net = bert.Bert(bert.Sizes(2, 16, 2, 32, vocabulary=50, positions=12), dtype=jnp.dtype(dtype))
+  tokens = np.random.default_rng(0).integers(0, 50, (3, 9), np.int32)
+  batch = tokens, (tokens > 25).astype(np.int32), np.arange(9) < np.array([[9], [4], [1]])
+  params = shaken(jax.jit(functools.partial(net.init, train=False))(jax.random.key(0), *batch))['params']
+  params = jax.tree.map(lambda x: x * 5 if x.ndim > 1 else x, params)  # so that attention looks somewhere
+  keep = lambda path: 'qa_outputs' in path
+  folded = folding.cast(folding.turned(params, keep), dtype, keep)
+  ours = net.clone(folded=True).apply({'params': folded}, *batch, train=False)
+  theirs = net.clone(dtype=jnp.float32).apply({'params': params}, *batch, train=False)
+  for have, want in zip(ours, theirs):
+    assert (np.asarray(have)[~batch[2]] == np.asarray(want)[~batch[2]]).all(), 'padding'
+    have, want = np.asarray(have)[batch[2]], np.asarray(want)[batch[2]]
+    np.testing.assert_allclose(have, want, rtol=0, atol=tolerance * np.abs(want).max())
 
 
 def test_fewer_classes_than_five_are_padded():
