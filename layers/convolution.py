@@ -26,9 +26,10 @@ def _gradients_by_xla(x, kernel, dy, stride: int, padding):
   return jax.vjp(functools.partial(by_xla, stride=stride, padding=padding), x, kernel)[1](dy)
 
 
-def _check(x, kernel, padding):
+def check(x, kernel, padding, channels: int = 2):
+  """AssertionError for what would be computed wrongly, or end the process; channels: the axis of them in the kernel."""
   told = x.shape, x.dtype, kernel.shape, kernel.dtype, padding
-  assert kernel.shape[2] == x.shape[3] and kernel.dtype == x.dtype and all((*x.shape, *kernel.shape)), told
+  assert kernel.shape[channels] == x.shape[3] and kernel.dtype == x.dtype and all((*x.shape, *kernel.shape)), told
   for size, side, window in zip(x.shape[1:3], padding, kernel.shape):
     assert all(0 <= number < window for number in side) and window <= size + sum(side), told
 
@@ -39,7 +40,7 @@ def by_onednn(x, kernel, stride: int, padding: tuple):
 
   padding: as `by_xla`, less than the window. A batch that is divided over devices stays where it is; a prime is slow.
   """
-  _check(x, kernel, padding)
+  check(x, kernel, padding)
   return _on_cpus(_by_onednn, by_xla, stride, padding, x, kernel)
 
 
@@ -78,7 +79,7 @@ def by_winograd(x, kernel):
 
   A batch that is divided over two or four devices stays where it is if four divides it; a prime is slow.
   """
-  _check(x, kernel, ROUND)
+  check(x, kernel, ROUND)
   assert x.dtype == jnp.float32 and kernel.shape[:2] == (3, 3), (x.dtype, kernel.shape)
   return jax.lax.platform_dependent(x, kernel, cpu=winograd.convolution,
                                     default=functools.partial(by_xla, stride=1, padding=ROUND))
@@ -96,7 +97,7 @@ def by_patches(x, kernel, stride: int, padding: tuple):
 
   A batch that is divided over two or four devices stays where it is if four divides it; a prime is slow.
   """
-  _check(x, kernel, padding)
+  check(x, kernel, padding)
   assert x.dtype == jnp.float32, x.dtype
   return by_xla(x, kernel, stride, padding)
 

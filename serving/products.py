@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from layers import onednn, patches
-from layers.convolution import by_xla
+from layers.convolution import by_xla, check
 
 FEW = 1 << 19  # multiplications that XLA has made before oneDNN begins
 FINISHING = 32  # multiplications in the time that a sum's bias, activation and rounding take
@@ -29,10 +29,9 @@ def convolution(x, kernel, bias, added=None, *, stride: int = 1, padding, activa
   """x: [B, H, W, C], kernel: [h, w, K, C] -> [B, H', W', K]: activation(convolution + bias + added).
 
   By oneDNN it is rounded once; XLA's sums of bfloat16 are rounded before that, too. padding: ((before, after), ...) of
-  rows and columns, none negative, and none for 1 x 1.
+  rows and columns, less than the window.
   """
-  assert all((*x.shape, *kernel.shape)) and min(map(min, padding)) >= 0, (x.shape, kernel.shape, padding)
-  assert kernel.shape[:2] != (1, 1) or not max(map(max, padding)), padding
+  check(x, kernel, padding, channels=3)
   size = onednn.places(x, kernel, stride, padding)
   places, window = len(x) * math.prod(size), kernel.shape[:2]
 
