@@ -1,6 +1,6 @@
-"""Seconds of a fine-tuning step of BERT base on made-up sequences, against transformers' in torch, on this machine.
+"""Seconds of a fine-tuning step of BERT on made-up sequences, against transformers' in torch, on this machine.
 
-  python -m benchmarks.squad [--batch_size=N] [--length=384] [--layers=12] [--dtype=D] [--steps=N]
+  python -m benchmarks.squad [--model=base] [--batch_size=N] [--length=384] [--layers=N] [--dtype=D] [--steps=N]
                              [--turns=7]
 
 Both run the forward and backward pass and AdamW, dropout on, float32 parameters, on the same padded sequences, on the
@@ -18,21 +18,27 @@ from absl import flags
 from benchmarks import extras, turns
 from benchmarks.report import report
 from launchers import command
-from references.squad.configs import bert_base
+from references.squad.configs import bert_base, bert_large
 from tests.references import vision_ops
 
 FLAGS = flags.FLAGS
 turns.define_flags('sequences', (4, 32), 20)
 flags.DEFINE_integer('length', 384, 'word pieces a sequence is padded to', lower_bound=64)
-flags.DEFINE_integer('layers', 12, 'layers', lower_bound=1)
+flags.DEFINE_enum('model', 'base', ['base', 'large'], 'which BERT')
+flags.DEFINE_integer('layers', None, "layers; default: the model's", lower_bound=1)
+
+
+def sized():
+  """The config of ours, from which the peer takes its sizes; keeps what is inside layers, as the peer does."""
+  config = {'base': bert_base, 'large': bert_large}[FLAGS.model].get_config()
+  return dataclasses.replace(config, init_from='', num_layers=FLAGS.layers or config.num_layers,
+                             gradient_checkpointing=False, batch_size=FLAGS.batch_size, compute_dtype=FLAGS.dtype,
+                             buckets=(FLAGS.length,))
 
 
 def ours(batch):
   """Ours, as a turn."""
-  size, length = batch['tokens'].shape
-  config = dataclasses.replace(bert_base.get_config(), init_from='', num_layers=FLAGS.layers, batch_size=size,
-                               compute_dtype=FLAGS.dtype, buckets=(length,))
-  return turns.ours(config.make_task(''), batch, length)
+  return turns.ours(sized().make_task(''), batch, FLAGS.length)
 
 
 def theirs(batch):
@@ -41,7 +47,10 @@ def theirs(batch):
   vision_ops.declare(torch)
   import transformers
   device = 'cuda' if torch.cuda.is_available() else 'cpu'
-  config = transformers.BertConfig(num_hidden_layers=FLAGS.layers, attn_implementation='sdpa')
+  mine = sized()
+  config = transformers.BertConfig(
+      num_hidden_layers=mine.num_layers, hidden_size=mine.width, num_attention_heads=mine.num_heads,
+      intermediate_size=mine.feed_forward, attn_implementation='sdpa')
   net = transformers.BertForQuestionAnswering(config).to(device).train()
   torch.set_float32_matmul_precision('high')  # on GPUs TF32, as jax has it by default
   optimizer = torch.optim.AdamW(net.parameters(), lr=3e-5, weight_decay=0.01, fused=True)
@@ -79,7 +88,8 @@ def main() -> int:
   seconds = turns.seconds_a_step([make(batch) for make in (ours, theirs)], FLAGS.steps, FLAGS.turns)
   report('squad', ours=seconds[0], peer=seconds[1], peer_name='transformers BertForQuestionAnswering in torch',
          unit='s/step', examples_per_second=[round(size / float(np.median(s)), 2) for s in seconds], batch_size=size,
-         length=length, layers=FLAGS.layers, dtype=jnp.dtype(FLAGS.dtype).name, device=jax.devices()[0].device_kind)
+         what=FLAGS.model, length=length, layers=sized().num_layers, dtype=jnp.dtype(FLAGS.dtype).name,
+         device=jax.devices()[0].device_kind)
   return 0
 
 

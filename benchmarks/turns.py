@@ -1,5 +1,6 @@
 """Training steps that take turns in one process, so that what else the machine does falls on all of them."""
 import functools
+import os
 import time
 from collections.abc import Callable
 
@@ -31,6 +32,7 @@ def define_flags(items: str, batch_sizes: tuple[int, int], steps: int, repetitio
 def begin():
   """To be called before jax computes: keeps memory as launchers.train does, and sets the flags that were not given."""
   memory.keep_freed()
+  os.environ.setdefault('XLA_PYTHON_CLIENT_PREALLOCATE', 'false')  # else the peer has a quarter of a GPU's memory
   on_cpu = jax.default_backend() == 'cpu'
   imitated = on_cpu and machine.bfloat16_instructions() == []
   for name, value in {'dtype': 'float32' if imitated else 'bfloat16',

@@ -55,6 +55,19 @@ def gelu(x):
   return jax.lax.platform_dependent(x, cpu=_rounded_once, default=_exact_gelu)
 
 
+def for_all(rows, batch_size: int):
+  """[L, C] -> [B, L, C], on CUDA's GPUs by a product with ones and zeros.
+
+  The gradient of a plain broadcast is a sum over the batch, for which XLA lays all activations out with the batch
+  innermost on GPUs, and transposes them at each dense layer (benchmarks/NOTES.md).
+  """
+  def by_product(rows):
+    ones = jnp.broadcast_to(jnp.eye(len(rows), dtype=rows.dtype), (batch_size, len(rows), len(rows)))
+    return jnp.matmul(ones, rows, precision='highest')
+  return jax.lax.platform_dependent(rows, cuda=by_product,
+                                    default=lambda rows: jnp.broadcast_to(rows, (batch_size, *rows.shape)))
+
+
 class Layer(nn.Module):
   """Self-attention and a feed-forward layer, each added and normalised after: [B, L, C] -> [B, L, C]."""
   sizes: Sizes
@@ -113,11 +126,11 @@ class Bert(nn.Module):
     table = lambda size, name: nn.Embed(size, sizes.width, dtype=jnp.float32, name=name,
                                         embedding_init=nn.initializers.normal(0.02))
     words = table(sizes.vocabulary, 'word_embeddings')(tokens).astype(self.dtype)
-    # Two rows for thousands of lookups: a product, and no lookup of positions either (benchmarks/NOTES.md).
+    # Two rows for thousands of lookups: a product, and positions are not looked up at all (benchmarks/NOTES.md).
     rows = lambda size, name: table(size, name).embedding.astype(self.dtype)
     which = jax.nn.one_hot(types, sizes.types, dtype=self.dtype)
     x = words + jnp.matmul(which, rows(sizes.types, 'token_type_embeddings'), precision='highest')
-    x = x + rows(sizes.positions, 'position_embeddings')[:tokens.shape[1]]
+    x = x + for_all(rows(sizes.positions, 'position_embeddings')[:tokens.shape[1]], len(tokens))
     x = Dropout(self.dropout)(_norm(self.dtype, 'embeddings_norm')(x), train)
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer
     for n in range(sizes.num_layers):

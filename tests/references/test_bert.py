@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from input_pipelines import squad, squad_prepare, squad_sequences
 from references.squad import weights
-from references.squad.bert import Bert, Sizes, gelu
+from references.squad.bert import Bert, Sizes, for_all, gelu
 from references.squad.bert_task import Config
 from references.squad.model import NEVER
 from scoring.problem import Problem
@@ -99,6 +99,21 @@ def test_elsewhere_gelu_is_flaxs():
   flaxs = functools.partial(flax.linen.gelu, approximate=False)
   assert counts(gelu, 'tpu') == counts(flaxs, 'tpu') and counts(gelu, 'cuda') == counts(flaxs, 'cuda')
   assert counts(gelu, 'cpu') != counts(flaxs, 'cpu')
+
+
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_on_gpus_positions_are_added_by_a_product_that_is_exact(dtype, monkeypatch):
+  rows = jax.random.normal(jax.random.key(0), (5, 3)).astype(dtype)
+  dy = jax.random.normal(jax.random.key(1), (4, 5, 3)).astype(dtype)
+  step = lambda rows: (for_all(rows, 4) * dy).sum()
+  products = lambda platform: jax.jit(jax.grad(step)).trace(rows).lower(
+      lowering_platforms=(platform,)).as_text().count('stablehlo.dot_general')
+  assert products('cuda') and not products('cpu') and not products('tpu')
+  sums = jax.grad(step)(rows)
+  monkeypatch.setattr(jax.lax, 'platform_dependent', lambda *args, cuda, default: cuda(*args))
+  np.testing.assert_array_equal(for_all(rows, 4), np.broadcast_to(rows, (4, 5, 3)))
+  tolerance = {'float32': 1e-6, 'bfloat16': 2**-7}[dtype]
+  np.testing.assert_allclose(*(np.asarray(x, np.float32) for x in (jax.grad(step)(rows), sums)), tolerance, tolerance)
 
 
 def test_dropout_is_for_training_only_and_bfloat16_is_close():
