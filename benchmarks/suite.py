@@ -156,7 +156,7 @@ def row(line: dict) -> str:
 
 def not_run(lines: list[dict]) -> list[str]:
   """What of COMMANDS has no line, each name with the dtype that it is run with."""
-  ran = [set(line['command'].split()[2:]) for line in lines]  # benchmarks.NAME and its arguments
+  ran = [{*line['command'].split()[2:], f'--dtype={line.get("dtype")}'} for line in lines]  # benchmarks.NAME, arguments
   found = []
   for name, commands in COMMANDS.items():
     for arguments in commands:

@@ -146,6 +146,9 @@ def test_what_was_not_run_is_named():
   assert 'Not run on this machine: `tape_overhead`, ' in suite.table([LINE])
   absent = suite.table([LINE]).partition('Not run')[2]
   assert '`squad`' in absent and '`latency`' not in absent
+  default = {**LINE, 'benchmark': 'squad', 'command': 'python -m benchmarks.squad', 'dtype': 'bfloat16'}
+  absent = suite.table([default]).partition('Not run')[2]
+  assert '`squad` float32' in absent and '`squad` bfloat16' not in absent, 'ran, with the dtype that it takes by itself'
   failed = {'benchmark': 'squad', 'machine': 'M', 'command': 'python -m benchmarks.squad --dtype=float32',
             'not_measured': {'all': 'x'}}
   told = suite.table([LINE, failed]).partition('Not run')[2]
