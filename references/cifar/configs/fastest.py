@@ -9,8 +9,8 @@ letter says.
 
 On one H100, jax 0.11.2, 2026-11-26, 25 runs of one process, seeds 0 to 24: 93.99 % in the mean (95 % interval 93.94 to
 94.04), 14 reached 94 %, and 0.97 s by the warm clock (median) where the author of airbench94_muon, in torch, had 1.89
-and 2.00 s in two runs (benchmarks/NOTES.md says how, and what disturbed it); the next day his median of 25 was 2.17 s. No
-tape of it has been published here yet, but of gpu.py, which is this recipe and longer; `make test-peers` compares it
+and 2.00 s in two runs (benchmarks/NOTES.md says how, and what disturbed it); the next day his median of 25 was 2.17 s.
+No tape of it has been published here yet, but of gpu.py, which is this recipe and longer; `make test-peers` compares it
 step by step, and its first epoch, with the recipe in torch.
 
   python -m launchers.prepare --dataset=cifar10
