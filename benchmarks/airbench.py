@@ -1,7 +1,7 @@
 """Seconds to train CIFAR-10 to 94 %, ours against airbench94_muon as its author wrote it, on this machine.
 
   python -m benchmarks.airbench --peer_dir=DIR --data_dir=DIR [--config=references/cifar/configs/fastest.py,...]
-                               [--runs=25] [--dtype=bfloat16] [--workdir=DIR] [--one_process]
+                               [--peer=airbench94] [--runs=25] [--dtype=bfloat16] [--workdir=DIR] [--one_process]
                                [--more=--config.compute_dtype=float32]
 
 Each side trains --runs times, one side after the other, the peer in one process (`benchmarks.airbench_peer`), ours in
@@ -54,7 +54,7 @@ def ours(config: str, workdir: Path) -> tuple[list[str], list[dict]]:
 
 def theirs() -> tuple[list[str], list[dict]]:
   command = [sys.executable, '-m', 'benchmarks.airbench_peer', f'--peer_dir={FLAGS.peer_dir}', f'--runs={FLAGS.runs}',
-             f'--data_dir={FLAGS.data_dir}', f'--dtype={FLAGS.dtype}']
+             f'--data_dir={FLAGS.data_dir}', f'--dtype={FLAGS.dtype}', f'--peer={FLAGS.peer}']
   return command, [{**run, 'dtype': FLAGS.dtype if run['device'] == 'cpu' else 'float16'} for run in lines(command)]
 
 
@@ -99,7 +99,7 @@ def folders(workdir: Path) -> dict[str, Path]:
 
 
 def main() -> int:
-  airbench_peer.check(FLAGS.peer_dir)
+  airbench_peer.check(FLAGS.peer_dir, FLAGS.peer)
   with tempfile.TemporaryDirectory() as spare:
     made = [(config, ours(config, folder)) for config, folder in folders(Path(FLAGS.workdir or spare)).items()]
   try:
@@ -125,9 +125,9 @@ def tell(config: str, mine: tuple[list[str], list[dict]], peer: tuple[list[str],
   told['ours']['clocks'] = {name: statistics.describe([run['clocks'][name] for run in mine[1]])['mean']
                             for name in mine[1][0]['clocks']}
   seconds = {side: [run['seconds'] for run in made] for side, (_, made) in sides.items()}
-  report('airbench', **{'peer': None, **seconds}, peer_name=airbench_peer.FILE if peer else None, unit='s',
-         what=Path(config).stem, dtype=told['ours']['dtype'], sides=told,
-         not_measured={airbench_peer.FILE: why} if why else {})
+  name = Path(airbench_peer.FILES[FLAGS.peer]).name
+  report('airbench', **{'peer': None, **seconds}, peer_name=name if peer else None, unit='s', what=Path(config).stem,
+         kind=f'against {FLAGS.peer}', dtype=told['ours']['dtype'], sides=told, not_measured={name: why} if why else {})
 
 
 if __name__ == '__main__':

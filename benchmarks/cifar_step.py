@@ -26,6 +26,7 @@ FLAGS = flags.FLAGS
 turns.define_flags('images', (2000, 2000), 50, repetitions=5)
 flags.DEFINE_string('peer_dir', '', 'checkout of github.com/KellerJordan/cifar10-airbench')
 flags.DEFINE_integer('image_size', 32, 'rows and columns', lower_bound=16)
+NAME = airbench_peer.FILES[airbench_peer.MUON]
 PEERS_LEAST = 28  # rows: three poolings leave 3 x 3 of them, which the author's network pools once more
 
 
@@ -76,10 +77,10 @@ def main() -> int:
   sides = [make(images, labels) for make in ([ours, theirs] if FLAGS.peer_dir else [ours])]
   seconds = turns.seconds_a_step(sides, FLAGS.steps, FLAGS.turns)
   report('cifar_step', ours=seconds[0], peer=seconds[1] if FLAGS.peer_dir else None,
-         peer_name=f'{airbench_peer.FILE}, torch.compile' if FLAGS.peer_dir else None, unit='s/step',
+         peer_name=f'{NAME}, torch.compile' if FLAGS.peer_dir else None, unit='s/step',
          images_per_second=[round(size / float(np.median(s)), 1) for s in seconds], batch_size=size,
          image_size=FLAGS.image_size, dtype=FLAGS.dtype,
-         not_measured={} if FLAGS.peer_dir else {airbench_peer.FILE: 'no --peer_dir was given'},
+         not_measured={} if FLAGS.peer_dir else {NAME: 'no --peer_dir was given'},
          device=jax.devices()[0].device_kind)
   return 0
 

@@ -25,11 +25,14 @@ def test_a_checkout_that_is_not_there_is_one_line(tmp_path):
   for folder in ('', str(tmp_path)):
     with pytest.raises(Problem, match='no airbench94_muon.py there; git clone https://.*, git checkout f1c599c'):
       airbench_peer.check(folder)
+    with pytest.raises(Problem, match='no legacy/airbench94_compiled.py there'):
+      airbench_peer.check(folder, 'airbench94')
 
 
 @pytest.mark.peers
 @pytest.mark.filterwarnings('ignore')
-def test_the_authors_code_trains_on_this_machine(monkeypatch):
+@pytest.mark.parametrize('name', airbench_peer.FILES)
+def test_the_authors_code_trains_on_this_machine(name, monkeypatch):
   torch = pytest.importorskip('torch')
   folder = os.environ.get('DAYBREAK_AIRBENCH_DIR')
   if not folder:
@@ -39,10 +42,10 @@ def test_the_authors_code_trains_on_this_machine(monkeypatch):
   image = random.integers(0, 256, (4000, 32, 32, 3), np.uint8)
   monkeypatch.setattr(cifar10, 'load', lambda data_dir: {
       'train': {'image': image, 'label': label}, 'eval': {'image': image[:2000], 'label': label[:2000]}})
-  halves = torch.Tensor.half, torch.load
-  (run,) = airbench_peer.train(os.path.abspath(folder), '', 1, 'float32')
+  halves = torch.Tensor.half, torch.load, torch.nn.Module.cuda
+  (run,) = airbench_peer.train(os.path.abspath(folder), '', 1, 'float32', name)
   assert 0 <= run['accuracy'] <= 1 and run['seconds'] > 0 and run['torch'] == torch.__version__
-  assert (torch.Tensor.half, torch.load) == halves, 'nothing of torch stays replaced'
+  assert (torch.Tensor.half, torch.load, torch.nn.Module.cuda) == halves, 'nothing of torch stays replaced'
 
 
 def test_a_single_run_is_read_where_it_lies(tmp_path, monkeypatch):
@@ -83,7 +86,7 @@ def asked(tmp_path, monkeypatch):
         raise Problem(f'ended with status {peer}')
       return [{'run': n, 'accuracy': 0.94 - n / 1000, 'seconds': 2.0, 'device': 'cpu', 'dtype': 'x'} for n in (0, 1)]
     given = types.SimpleNamespace(config=config.split(',') if config else [], data_dir='', runs=2, more=[], dtype='x',
-                                  one_process=True, workdir=workdir, peer_dir='')
+                                  one_process=True, workdir=workdir, peer_dir='', peer='airbench94_muon')
     for name, made in {'FLAGS': given, 'lines': lines}.items():
       monkeypatch.setattr(airbench, name, made)
     for where, name in ((airbench.airbench_peer, 'check'), (airbench.cifar10, 'check_present')):
