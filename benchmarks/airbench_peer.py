@@ -129,15 +129,15 @@ def warm_up(peer, models: tuple, where: str):
   if where == 'cuda':
     peer.main('warmup', *models)
     return
-  batch_size, muon = 2000 if len(models) == 1 else peer.hyp['opt']['batch_size'], models[0]
-  images, labels = next(iter(peer.CifarLoader('cifar10', batch_size=batch_size, aug={'flip': True, 'translate': 2})))
+  with_muon = hasattr(peer, 'Muon')
+  images, labels = next(iter(peer.CifarLoader('cifar10', aug={'flip': True, 'translate': 2},
+                                              batch_size=2000 if with_muon else peer.hyp['opt']['batch_size'])))
   # while the whitening bias is trained, and afterwards
-  made = (model(images) for model in models) if len(models) == 2 else (
-      muon(images, whiten_bias_grad=kept) for kept in (True, False))
-  for logits in made:
-    peer.F.cross_entropy(logits, labels).backward()
-  if len(models) == 1:
-    filters = [p for p in muon.parameters() if p.ndim == 4 and p.requires_grad]
+  for model, kept in [(models[0], {'whiten_bias_grad': kept}) for kept in (True, False)] if with_muon else [
+      (model, {}) for model in models]:
+    peer.F.cross_entropy(model(images, **kept), labels).backward()
+  if with_muon:
+    filters = [p for p in models[0].parameters() if p.ndim == 4 and p.requires_grad]
     peer.Muon(filters, lr=0.24, momentum=0.6, nesterov=True).step()  # `main` draws all weights anew
   test = peer.CifarLoader('cifar10', train=False, batch_size=2000)
   test.images, test.labels = test.images[:2000], test.labels[:2000]
