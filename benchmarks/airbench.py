@@ -1,4 +1,4 @@
-"""Seconds to train CIFAR-10 to 94 %, ours against airbench94_muon as its author wrote it, on this machine.
+"""Seconds to train CIFAR-10 to 94 %, ours against airbench94_muon or airbench94 as their author wrote them.
 
   python -m benchmarks.airbench --peer_dir=DIR --data_dir=DIR [--config=references/cifar/configs/fastest.py,...]
                                [--peer=airbench94] [--runs=25] [--dtype=bfloat16] [--workdir=DIR] [--one_process]

@@ -93,22 +93,25 @@ def device(torch):
 
 def network(peer, torch, where: str, dtype: str):
   """airbench94_muon's network, channels last, compiled as the file does, or on a CPU by default."""
-  model = cast(torch, peer.CifarNet().to(where).to(memory_format=torch.channels_last), where, dtype)
+  model = peer.CifarNet().to(where).to(memory_format=torch.channels_last)
+  cast(torch, model, where, dtype)
   model.compile(**mode(where))
   return model
 
 
 def pair(peer, torch, where: str, dtype: str):
   """airbench94's two networks, compiled alike: one trains the whitening's bias, the other goes on without."""
-  trained, fixed = (cast(torch, peer.make_net(), where, dtype) for _ in range(2))
+  trained, fixed = peer.make_net(), peer.make_net()
   fixed[0].bias.requires_grad = False
-  return tuple(torch.compile(model, **mode(where)) for model in (trained, fixed))
+  models = tuple(torch.compile(model, **mode(where)) for model in (trained, fixed))
+  for model in models:  # compiled already: of a Sequential whose forward is wrapped, torch would compile pieces
+    cast(torch, model, where, dtype)
+  return models
 
 
 def cast(torch, model, where: str, dtype: str):
   if where == 'cpu' and dtype == 'bfloat16':
     model.forward = torch.autocast('cpu', torch.bfloat16)(model.forward)
-  return model
 
 
 def mode(where: str) -> dict:
@@ -125,7 +128,7 @@ def write_data(torch, data_dir: str, folder: Path):
 
 
 def warm_up(peer, models: tuple, where: str):
-  """As the file does; on a CPU a batch for each program that is compiled: two gradients, Muon, two evaluations."""
+  """As the file does; on a CPU a batch for each program that is compiled: gradients, Muon, evaluations."""
   if where == 'cuda':
     peer.main('warmup', *models)
     return
@@ -151,16 +154,16 @@ def train(peer_dir: str, data_dir: str, runs: int, dtype: str, name: str = MUON)
   """Yields {run, accuracy, seconds, device, torch} of each run, after the warm-up."""
   peer, data_dir = load(peer_dir, name), Path(data_dir).expanduser().absolute()  # it trains in a folder of its own
   import torch
-  told = []  # what it would print, a row an epoch and one at the end
-  peer.print_training_details = lambda variables, is_final_entry: told.append(variables)
+  told, clock = [], 'time_seconds' if name == MUON else 'total_time_seconds'
+  # of a row an epoch and one at the end; all that it is given would keep each run's images and networks
+  peer.print_training_details = lambda variables, is_final_entry: told.append(variables[clock])
   with device(torch) as where, tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
     write_data(torch, data_dir, Path('cifar10'))  # where it looks
     models = (network(peer, torch, where, dtype),) if name == MUON else pair(peer, torch, where, dtype)
     warm_up(peer, models, where)
     for run in range(runs):
       accuracy = peer.main(run, *models)
-      seconds = told[-1]['time_seconds' if name == MUON else 'total_time_seconds']
-      yield {'run': run, 'accuracy': round(accuracy, 4), 'seconds': round(seconds, 4),
+      yield {'run': run, 'accuracy': round(accuracy, 4), 'seconds': round(told[-1], 4),
              'device': torch.cuda.get_device_name() if where == 'cuda' else where, 'torch': torch.__version__}
 
 

@@ -29,23 +29,41 @@ def test_a_checkout_that_is_not_there_is_one_line(tmp_path):
       airbench_peer.check(folder, 'airbench94')
 
 
+def checkout() -> str:
+  folder = os.environ.get('DAYBREAK_AIRBENCH_DIR')
+  if not folder:
+    pytest.skip('needs a checkout of cifar10-airbench: set DAYBREAK_AIRBENCH_DIR')
+  return os.path.abspath(folder)
+
+
 @pytest.mark.peers
 @pytest.mark.filterwarnings('ignore')
 @pytest.mark.parametrize('name', airbench_peer.FILES)
 def test_the_authors_code_trains_on_this_machine(name, monkeypatch):
   torch = pytest.importorskip('torch')
-  folder = os.environ.get('DAYBREAK_AIRBENCH_DIR')
-  if not folder:
-    pytest.skip('needs a checkout of cifar10-airbench: set DAYBREAK_AIRBENCH_DIR')
   random = np.random.default_rng(0)
   label = random.integers(0, 10, 4000).astype(np.int32)
   image = random.integers(0, 256, (4000, 32, 32, 3), np.uint8)
   monkeypatch.setattr(cifar10, 'load', lambda data_dir: {
       'train': {'image': image, 'label': label}, 'eval': {'image': image[:2000], 'label': label[:2000]}})
   halves = torch.Tensor.half, torch.load, torch.nn.Module.cuda
-  (run,) = airbench_peer.train(os.path.abspath(folder), '', 1, 'float32', name)
+  (run,) = airbench_peer.train(checkout(), '', 1, 'float32', name)
   assert 0 <= run['accuracy'] <= 1 and run['seconds'] > 0 and run['torch'] == torch.__version__
   assert (torch.Tensor.half, torch.load, torch.nn.Module.cuda) == halves, 'nothing of torch stays replaced'
+
+
+@pytest.mark.peers
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('dtype', ['float32', 'bfloat16'])
+def test_airbench94_is_compiled_whole(dtype):
+  torch = pytest.importorskip('torch')
+  peer = airbench_peer.load(checkout(), 'airbench94')
+  torch._dynamo.reset()
+  torch._dynamo.utils.counters.clear()
+  with airbench_peer.device(torch) as where:
+    for model in airbench_peer.pair(peer, torch, where, dtype):
+      logits = model(torch.randn(8, 3, 32, 32))
+  assert torch._dynamo.utils.counters['stats']['unique_graphs'] == 2 and logits.dtype == getattr(torch, dtype)
 
 
 def test_a_single_run_is_read_where_it_lies(tmp_path, monkeypatch):
