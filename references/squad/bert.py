@@ -130,7 +130,8 @@ class Bert(nn.Module):
     rows = lambda size, name: table(size, name).embedding.astype(self.dtype)
     which = jax.nn.one_hot(types, sizes.types, dtype=self.dtype)
     x = words + jnp.matmul(which, rows(sizes.types, 'token_type_embeddings'), precision='highest')
-    x = x + for_all(rows(sizes.positions, 'position_embeddings')[:tokens.shape[1]], len(tokens))
+    positions = rows(sizes.positions, 'position_embeddings')[:tokens.shape[1]]
+    x = x + (for_all(positions, len(tokens)) if train else positions)
     x = Dropout(self.dropout)(_norm(self.dtype, 'embeddings_norm')(x), train)
     layer = nn.remat(Layer, static_argnums=(3,)) if self.remat else Layer
     for n in range(sizes.num_layers):

@@ -116,6 +116,16 @@ def test_on_gpus_positions_are_added_by_a_product_that_is_exact(dtype, monkeypat
   np.testing.assert_allclose(*(np.asarray(x, np.float32) for x in (jax.grad(step)(rows), sums)), tolerance, tolerance)
 
 
+def test_only_training_adds_positions_by_a_product():
+  apply, params = made()
+  for train, more in ((True, 1), (False, 0)):
+    answer = jax.jit(lambda params: apply({'params': params}, *inputs(), train=train,
+                                          rngs={'dropout': jax.random.key(0)}))
+    products = lambda platform: answer.trace(params).lower(
+        lowering_platforms=(platform,)).as_text().count('stablehlo.dot_general')
+    assert products('cuda') == products('tpu') + more
+
+
 def test_dropout_is_for_training_only_and_bfloat16_is_close():
   apply, params = made(dropout=0.5)
   run = lambda key, train: np.asarray(apply({'params': params}, *inputs(), train=train,
