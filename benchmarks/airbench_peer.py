@@ -10,6 +10,7 @@ launchers.train, and beforehand there is one batch of each kind instead of a who
 """
 import contextlib
 import importlib.util
+import itertools
 import json
 import sys
 import tempfile
@@ -132,13 +133,13 @@ def warm_up(peer, models: tuple, where: str):
   if where == 'cuda':
     peer.main('warmup', *models)
     return
-  with_muon = hasattr(peer, 'Muon')
-  images, labels = next(iter(peer.CifarLoader('cifar10', aug={'flip': True, 'translate': 2},
-                                              batch_size=2000 if with_muon else peer.hyp['opt']['batch_size'])))
+  with_muon = peer.__name__ == MUON
+  batch_size = 2000 if with_muon else peer.hyp['opt']['batch_size']
+  images, labels = next(iter(peer.CifarLoader('cifar10', batch_size=batch_size, aug={'flip': True, 'translate': 2})))
   # while the whitening bias is trained, and afterwards
-  for model, kept in [(models[0], {'whiten_bias_grad': kept}) for kept in (True, False)] if with_muon else [
-      (model, {}) for model in models]:
-    peer.F.cross_entropy(model(images, **kept), labels).backward()
+  ways = [{'whiten_bias_grad': True}, {'whiten_bias_grad': False}] if with_muon else [{}]
+  for model, way in itertools.product(models, ways):
+    peer.F.cross_entropy(model(images, **way), labels).backward()
   if with_muon:
     filters = [p for p in models[0].parameters() if p.ndim == 4 and p.requires_grad]
     peer.Muon(filters, lr=0.24, momentum=0.6, nesterov=True).step()  # `main` draws all weights anew
