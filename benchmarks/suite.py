@@ -1,7 +1,9 @@
-"""Runs the benchmarks that fit this machine, keeps what they print, and makes the table in README.md of it.
+"""Runs the benchmarks that fit this machine, keeps what they print, and makes tables of it.
+
+All lines are in that of benchmarks/results/README.md, those of training in that of README.md.
 
   python -m benchmarks.suite [--only=latency,squad] [--peer_dir=DIR] [--flax_dir=DIR] [--data_dir=DIR]
-  python -m benchmarks.suite --table      the table alone, from benchmarks/results/
+  python -m benchmarks.suite --table      the tables alone, from benchmarks/results/
 
 Each runs in a process of its own, one after the other: leave the machine alone meanwhile. A benchmark that fails, or
 has not ended after --timeout_minutes, or whose peer cannot be had, is in the table with the reason. A line takes the
@@ -38,6 +40,8 @@ COMMANDS = {
     'input_wait': (('--data_dir={data_dir}',),), 'weak_scaling': ((),),
     'cifar_step': tuple((*dtype, '--peer_dir={peer_dir}') for dtype in BOTH),
     'resnet_step': BOTH, 'squad': BOTH, 'latency': (('--scenarios=single_stream',),)}
+TRAINING = ('airbench', 'cifar_step', 'resnet_step', 'squad', 'start_up')  # in README.md; results/ has all
+HEAD = ['| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|']
 PLACES = ('peer_dir', 'flax_dir', 'flax_python', 'data_dir')  # that commands are told
 
 FLAGS = flags.FLAGS
@@ -52,7 +56,7 @@ def define_flags():
   flags.DEFINE_string('flax_python', sys.executable, 'Python whose environment has what its imagenet example needs')
   flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets, for photographs')
   flags.DEFINE_float('timeout_minutes', 60, 'a benchmark that takes longer is ended', lower_bound=0)
-  flags.DEFINE_string('output', None, 'file of lines, and README.md stays as it is; default: benchmarks/results/, '
+  flags.DEFINE_string('output', None, 'file of lines, and no table is made; default: benchmarks/results/, '
                       'named after this machine')
 
 
@@ -166,28 +170,45 @@ def not_run(lines: list[dict]) -> list[str]:
   return found
 
 
-def table(lines: list[dict]) -> str:
-  """A table a machine, in Markdown."""
-  made = []
+def by_machine(lines: list[dict]) -> dict[str, list[dict]]:
+  """What was measured where: 'the machine; from when to when; with which jax and torch' -> its lines."""
+  made = {}
   for machine in dict.fromkeys(line['machine'] for line in lines):
     mine = [line for line in lines if line['machine'] == machine]
     dates = sorted({line['date'] for line in mine if 'date' in line})
-    when = f'; {" to ".join(dict.fromkeys([dates[0], dates[-1]]))}' if dates else ''
-    made += [f'{machine}{when}. A ratio above 1 means that ours is better; `numerics` has means instead of medians '
-             'and for a ratio the difference by seed with its 95 % interval, plus where ours is wrong more often; '
-             'spread: (maximum - minimum) / median, of ours and of the peer. '
-             f'[Commands, versions and all numbers]({file(machine).relative_to(ROOT)}).\n',
-             '| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|', *map(row, mine), '']
+    versions = [{f'{name} {line["versions"][name]}': None for line in mine if name in (line.get('versions') or ())}
+                for name in ('jax', 'torch')]
+    told = [' to '.join(dict.fromkeys([*dates[:1], *dates[-1:]])), ', '.join(' and '.join(v) for v in versions if v)]
+    made['; '.join([machine, *filter(None, told)])] = mine
+  return made
+
+
+def tables(lines: list[dict]) -> str:
+  """A table a machine of all lines, in Markdown."""
+  made = []
+  for title, mine in by_machine(lines).items():
+    made += [f'{title}. [Commands and all numbers]({file(mine[0]["machine"]).name}).\n', *HEAD, *map(row, mine), '']
     if absent := not_run(mine):
       made += [f'Not run on this machine: {", ".join(absent)}.', '']
   return '\n'.join(made)
 
 
-def with_table(text: str) -> str:
-  """README.md with the table of benchmarks/results/ between its marks."""
+def table_of_training(lines: list[dict]) -> str:
+  """One table of the lines of training, in Markdown."""
+  made, wanted = list(HEAD), [line for line in lines if line['benchmark'] in TRAINING and 'ours' in line]
+  for title, mine in by_machine(wanted).items():
+    mine.sort(key=lambda line: TRAINING.index(line['benchmark']))
+    made += [f'| **{title}** | | | | | |', *map(row, mine)]
+  return '\n'.join([*made, ''])
+
+
+def write_tables(root: Path = ROOT):
+  """Puts the tables of benchmarks/results/ between the marks of its README.md and of the project's."""
   lines = [line for path in sorted(RESULTS.glob('*.jsonl')) for line in read(path)]
-  before, rest = text.split(BEGIN)
-  return before + BEGIN + table(lines) + END + rest.split(END, 1)[1]
+  for page, made in ((root / 'README.md', table_of_training(lines)),
+                     (root / 'benchmarks' / 'results' / 'README.md', tables(lines))):
+    before, rest = page.read_text().split(BEGIN)
+    page.write_text(before + BEGIN + made + END + rest.split(END, 1)[1])
 
 
 def main() -> int:
@@ -196,7 +217,7 @@ def main() -> int:
   if unknown := set(FLAGS.only) - set(COMMANDS):
     raise Problem(f'--only={unknown.pop()}: choose from {", ".join(COMMANDS)}')
   if FLAGS.table and FLAGS.output:
-    raise Problem('--table makes the table of README.md from benchmarks/results/; leave --output out')
+    raise Problem('--table makes the tables of benchmarks/results/; leave --output out')
   for number in (signal.SIGTERM, signal.SIGHUP):  # so that `ended` ends what it began
     if signal.getsignal(number) is signal.SIG_DFL:  # nohup has the second ignored
       signal.signal(number, lambda number, _: sys.exit(128 + number))
@@ -210,9 +231,8 @@ def main() -> int:
       output.parent.mkdir(parents=True, exist_ok=True)
       output.write_text(''.join(json.dumps(line) + '\n' for line in kept(read(output), new)))
   if not FLAGS.output:
-    readme = ROOT / 'README.md'
-    readme.write_text(with_table(readme.read_text()))
-  print(f'lines: {output}' if FLAGS.output else 'the table: README.md')
+    write_tables()
+  print(f'lines: {output}' if FLAGS.output else 'the tables: benchmarks/results/README.md, README.md')
   return command.ERROR if failed else 0
 
 

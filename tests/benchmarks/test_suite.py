@@ -17,9 +17,15 @@ LINE = {'benchmark': 'latency', 'ours': 0.002, 'peer': 0.001, 'peer_name': 'x', 
         'reference': 'airbench', 'dtype': 'float32', 'not_measured': {'y': 'is not | there'}}
 
 
-def test_the_readme_shows_what_was_measured():
-  text = (suite.ROOT / 'README.md').read_text()
-  assert suite.with_table(text) == text, 'python -m benchmarks.suite --table'
+def test_the_pages_show_what_was_measured(tmp_path):
+  (tmp_path / 'benchmarks' / 'results').mkdir(parents=True)
+  pages = 'README.md', 'benchmarks/results/README.md'
+  for page in pages:
+    before, rest = (suite.ROOT / page).read_text().split(suite.BEGIN)
+    (tmp_path / page).write_text(before + suite.BEGIN + 'old\n' + suite.END + rest.split(suite.END)[1])
+  suite.write_tables(tmp_path)
+  for page in pages:
+    assert (tmp_path / page).read_text() == (suite.ROOT / page).read_text(), 'python -m benchmarks.suite --table'
   assert sorted(suite.RESULTS.glob('*.jsonl'))
 
 
@@ -34,7 +40,7 @@ def test_a_benchmark_that_fails_is_told_with_its_reason(monkeypatch):
   monkeypatch.setitem(suite.COMMANDS, 'no_such_benchmark', ((),))
   (line,) = suite.measured('no_such_benchmark', ())
   assert 'No module named benchmarks.no_such_benchmark' in line['not_measured']['all']
-  assert f'| `no_such_benchmark` | not measured: all: {line["not_measured"]["all"]} |' in suite.table([line])
+  assert f'| `no_such_benchmark` | not measured: all: {line["not_measured"]["all"]} |' in suite.tables([line])
 
 
 HANGS = '''import pathlib, subprocess, sys, time
@@ -110,14 +116,24 @@ def test_folders_of_this_machine_stay_out_of_what_is_kept():
 
 
 def test_the_table_has_ratio_runs_and_spread():
-  text = suite.table([LINE, {**LINE, 'machine': 'N', 'peer': None, 'peer_name': None, 'ratio': None, 'spread': [0.1]}])
+  text = suite.tables([LINE, {**LINE, 'machine': 'N', 'peer': None, 'peer_name': None, 'ratio': None, 'spread': [0.1]}])
   assert '| `latency` airbench float32 | 2 ms/query | 1 ms/query, x (no y) | **0.50** | 5 | 10 %, 25 % |' in text
   assert '| `latency` airbench float32 | 2 ms/query | -, none: y: is not / there | - | 5 | 10 % |' in text
-  assert '| - | 1 | - |' in suite.table([{**LINE, 'n': 1, 'ratio': None}]), 'one run spreads over nothing'
+  assert '| - | 1 | - |' in suite.tables([{**LINE, 'n': 1, 'ratio': None}]), 'one run spreads over nothing'
   numerics = {**LINE, 'unit': '% wrong', 'difference': {'mean': -0.332, 'interval': [-2.04, 1.377]},
               'sides': {'ours': {'mean': 56.64}, 'peer': {'mean': 56.97}}}
-  assert '| 56.6 % wrong | 57 % wrong, x (no y) | **-0.3** (-2.0 to +1.4) | 5 |' in suite.table([numerics])
+  assert '| 56.6 % wrong | 57 % wrong, x (no y) | **-0.3** (-2.0 to +1.4) | 5 |' in suite.tables([numerics])
   assert text.index('M; 2026-11-25') < text.index('N; 2026-11-25')
+
+
+def test_the_table_of_training_has_its_machines_in_turn_and_nothing_else():
+  step = {**LINE, 'benchmark': 'squad', 'versions': {'jax': '1', 'torch': '2'}}
+  newer = {**step, 'benchmark': 'airbench', 'date': '2026-11-27', 'versions': {'jax': '3', 'flax': '4'}}
+  failed = {'benchmark': 'squad', 'machine': 'M', 'command': 'python -m benchmarks.squad', 'not_measured': {'all': 'x'}}
+  head, _, *rows = suite.table_of_training([LINE, step, newer, failed, {**step, 'machine': 'N'}]).splitlines()
+  assert head.startswith('| benchmark |') and [row.split(' |')[0] for row in rows] == [
+      '| **M; 2026-11-25 to 2026-11-27; jax 1 and jax 3, torch 2**', '| `airbench` airbench float32',
+      '| `squad` airbench float32', '| **N; 2026-11-25; jax 1, torch 2**', '| `squad` airbench float32']
 
 
 def test_figures_keep_three_digits():
@@ -139,19 +155,19 @@ def test_what_is_measured_again_replaces_lines_of_the_command_and_of_the_questio
   both = [{**failed, 'command': f'python -m benchmarks.squad --dtype={dtype}', 'benchmark': 'squad',
            'not_measured': {'all': 'x'}} for dtype in ('float32', 'bfloat16')]
   assert suite.kept(both[:1], both[1:]) == both
-  assert '| `squad` --dtype=float32 | not measured' in suite.table(both)
+  assert '| `squad` --dtype=float32 | not measured' in suite.tables(both)
 
 
 def test_what_was_not_run_is_named():
-  assert 'Not run on this machine: `tape_overhead`, ' in suite.table([LINE])
-  absent = suite.table([LINE]).partition('Not run')[2]
+  assert 'Not run on this machine: `tape_overhead`, ' in suite.tables([LINE])
+  absent = suite.tables([LINE]).partition('Not run')[2]
   assert '`squad`' in absent and '`latency`' not in absent
   default = {**LINE, 'benchmark': 'squad', 'command': 'python -m benchmarks.squad', 'dtype': 'bfloat16'}
-  absent = suite.table([default]).partition('Not run')[2]
+  absent = suite.tables([default]).partition('Not run')[2]
   assert '`squad` float32' in absent and '`squad` bfloat16' not in absent, 'ran, with the dtype that it takes by itself'
   failed = {'benchmark': 'squad', 'machine': 'M', 'command': 'python -m benchmarks.squad --dtype=float32',
             'not_measured': {'all': 'x'}}
-  told = suite.table([LINE, failed]).partition('Not run')[2]
+  told = suite.tables([LINE, failed]).partition('Not run')[2]
   assert '`squad` bfloat16' in told and '`squad` float32' not in told, 'that is in the table with its reason'
 
 
