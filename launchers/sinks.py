@@ -75,7 +75,13 @@ class TensorBoard:
   """Writes the metrics of each chunk and evaluation, by step and at the tape's own time."""
 
   def __init__(self, directory):
-    from tensorboardX import SummaryWriter
+    absent = {} if 'torch' in sys.modules else {'torch': None}
+    sys.modules.update(absent)  # which tensorboardX imports where it is installed: a second, for what is not used here
+    try:
+      from tensorboardX import SummaryWriter
+    finally:
+      for name in absent:
+        del sys.modules[name]
     self._writer = SummaryWriter(str(directory))
 
   def __call__(self, event: dict):

@@ -11,6 +11,7 @@ from scoring.tape import Tape, WallClock, process_start_seconds
 NOW, STARTED = WallClock(), process_start_seconds()  # before the slow imports: they are on the clock
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -259,6 +260,7 @@ def together(config, pod) -> int:
 
 
 def main(argv: list[str], doc: str) -> int:
+  gc.disable()  # until programs are compiled: what is imported and traced stays, and looking at it took a tenth
   signal.signal(signal.SIGTERM, ask_to_stop)
   command.at_ctrl_c(command.stop_at_once)
   if command.config_help_wanted(argv, doc):

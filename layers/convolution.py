@@ -2,8 +2,8 @@
 
 XLA's own take CPUs several times as long, above all their filters' gradients and bfloat16. oneDNN's are the fastest and
 sum as XLA's do, but a program that has one is compiled at every start (onednn.py). What can be kept for the next start
-are Winograd's 3 x 3 (winograd.py), and for windows that move by more than a pixel filters' gradients as products
-(patches.py). benchmarks/convolution.py prints what they gain.
+are products of all patches, Winograd's 3 x 3 (winograd.py), and for windows that move by more than a pixel filters'
+gradients as products (patches.py). benchmarks/convolution.py prints what they gain.
 
 All take x: [B, H, W, C], kernel: [h, w, C, K], of the same dtype -> [B, H', W', K] of it, and sum in float32; none but
 XLA's has a forward mode (jax.jvp).
@@ -13,7 +13,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from layers import onednn, patches, winograd
+from layers import dense, onednn, patches, platforms, winograd
 
 
 def by_xla(x, kernel, stride: int, padding):
@@ -32,6 +32,23 @@ def check(x, kernel, padding, channels: int = 2):
   assert kernel.shape[channels] == x.shape[3] and kernel.dtype == x.dtype and all((*x.shape, *kernel.shape)), told
   for size, side, window in zip(x.shape[1:3], padding, kernel.shape):
     assert all(0 <= number < window for number in side) and window <= size + sum(side), told
+
+
+def by_product(x, kernel, stride: int, padding):
+  """As `by_xla`, padding less than the window; on CPUs one product of all patches, which small images have few of.
+
+  In bfloat16, whose patches have no gradient, for windows of a pixel alone.
+  """
+  check(x, kernel, padding)
+  window = kernel.shape[:2]
+  assert x.dtype == jnp.float32 or window == (1, 1), (x.dtype, window)
+
+  def on_cpu(x, kernel):
+    rows = x[:, ::stride, ::stride] if window == (1, 1) else patches.patches(x, window, stride, padding)
+    y = dense.product(rows, kernel.reshape(-1, kernel.shape[3]))
+    return y.reshape(len(x), *onednn.places(x, kernel, stride, padding), kernel.shape[3])
+  return platforms.dependent(x, kernel, cpu=on_cpu, default=functools.partial(
+      by_xla, stride=stride, padding=padding))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -81,12 +98,12 @@ def by_winograd(x, kernel):
   """
   check(x, kernel, ROUND)
   assert x.dtype == jnp.float32 and kernel.shape[:2] == (3, 3), (x.dtype, kernel.shape)
-  return jax.lax.platform_dependent(x, kernel, cpu=winograd.convolution,
+  return platforms.dependent(x, kernel, cpu=winograd.convolution,
                                     default=functools.partial(by_xla, stride=1, padding=ROUND))
 
 
 by_winograd.defvjp(lambda x, kernel: (by_winograd(x, kernel), (x, kernel)),
-                   lambda saved, dy: jax.lax.platform_dependent(
+                   lambda saved, dy: platforms.dependent(
                        *saved, dy, cpu=winograd.gradients,
                        default=functools.partial(_gradients_by_xla, stride=1, padding=ROUND)))
 
@@ -106,7 +123,7 @@ def _by_patches_backward(stride, padding, saved, dy):
   def on_cpu(x, kernel, dy):
     plain = functools.partial(by_xla, kernel=kernel, stride=stride, padding=padding)
     return jax.vjp(plain, x)[1](dy)[0], patches.filters_gradient(x, kernel, dy, stride=stride, padding=padding)
-  return jax.lax.platform_dependent(*saved, dy, cpu=on_cpu, default=functools.partial(
+  return platforms.dependent(*saved, dy, cpu=on_cpu, default=functools.partial(
       _gradients_by_xla, stride=stride, padding=padding))
 
 

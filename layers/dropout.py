@@ -8,6 +8,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from layers import platforms
+
 _PARTS = 1 << 16
 
 
@@ -20,8 +22,8 @@ def dropout(x, rate: float, key, broadcast_dims: tuple[int, ...] = ()):
   """
   assert 0 <= rate < 1 and x.ndim and set(broadcast_dims) <= set(range(x.ndim)), (rate, x.shape, broadcast_dims)
   shape = tuple(1 if axis in broadcast_dims else size for axis, size in enumerate(x.shape))
-  drawn = jax.lax.platform_dependent(key, cpu=functools.partial(_halves, shape=shape),
-                                     default=functools.partial(_whole, shape=shape))
+  drawn = platforms.dependent(key, cpu=functools.partial(_halves, shape=shape),
+                              default=functools.partial(_whole, shape=shape))
   kept = max(round((1 - rate) * _PARTS), 1)
   return jnp.where(drawn < kept, x * (_PARTS / kept), 0)
 

@@ -23,6 +23,7 @@ from jax.experimental.custom_partitioning import custom_partitioning
 from jax.interpreters import mlir
 from jax.sharding import NamedSharding, PartitionSpec
 
+from layers import platforms
 from layers.bfloat16 import bits, floats, kept
 
 CONVOLUTION, PRODUCT = '__onednn$convolution', '__onednn$matmul'
@@ -45,7 +46,7 @@ def on_cpus(ours, xlas, *arrays):
   """`ours` of the arrays on CPUs if oneDNN is available for the first one's dtype, else `xlas`."""
   if not available(arrays[0].dtype):
     return xlas(*arrays)
-  return jax.lax.platform_dependent(*arrays, cpu=ours, default=xlas)
+  return platforms.dependent(*arrays, cpu=ours, default=xlas)
 
 
 def in_bfloat16(ours, xlas, *arrays):

@@ -6,6 +6,7 @@ benchmarks/convolution.py prints what that gains over flax's pooling and its gra
 import jax
 import jax.numpy as jnp
 
+from layers import platforms
 from layers.bfloat16 import kept
 
 
@@ -44,7 +45,7 @@ def _forward(x):
 def _backward(saved, dy):
   x, corner = saved
   # On CPUs what makes dy would be computed anew for each corner; elsewhere it is part of the same loop.
-  dx = jax.lax.platform_dependent(dy, corner, cpu=lambda *args: spread(*kept(args)), default=spread)
+  dx = platforms.dependent(dy, corner, cpu=lambda *args: spread(*kept(args)), default=spread)
   return jnp.pad(dx, ((0, 0), *((0, size % 2) for size in x.shape[1:3]), (0, 0))),
 
 

@@ -9,6 +9,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from layers import platforms
 from layers.bfloat16 import apart
 
 MOST_PIECES = 15  # of an image; XLA:CPU computes 16 and more by far slower loops
@@ -22,7 +23,7 @@ def pair(x, y, shift=0.0):
   pieces = _pieces(*x.shape[-3:-1])
   if pieces == 1 or jnp.bfloat16 not in (x.dtype, y.dtype):
     return plain(x, y, shift)
-  return jax.lax.platform_dependent(x, y, shift, cpu=functools.partial(_in_one_pass, pieces=pieces), default=plain)
+  return platforms.dependent(x, y, shift, cpu=functools.partial(_in_one_pass, pieces=pieces), default=plain)
 
 
 def plain(x, y, shift=0.0):

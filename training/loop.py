@@ -6,6 +6,7 @@ are dispatched one by one with a bounded number in flight.
 """
 import collections
 import contextlib
+import gc
 import itertools
 import math
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from training.chunks import NEVER, Cadence, chunks, every
 from training.config import Config
 from training.evaluation import IN_FLIGHT, exact_metrics, outputs
 from training.pod import Pod
-from training.programs import Programs, cache_counter, compile_all, imported
+from training.programs import cache_counter, compile_all, imported
 from training.step import State
 from training.task import Task
 
@@ -57,7 +58,7 @@ class Loop:
 
   # -- before the first step
 
-  def compile(self) -> Programs:
+  def compile(self):
     cache = cache_counter()
     with self.tape.span('compile') as result:
       self.chunk_steps = max(b - a for a, b in chunks(0, self.task.num_steps, *self.events()))
@@ -65,7 +66,9 @@ class Loop:
                                        chunk_steps=self.chunk_steps, device_loop=self.device_loop)
       self.pod.agree()  # the first collective would not wait long for a process that still compiles
       result.update(program_sha256=self.programs.fingerprint(), **cache())
-    return self.programs
+    if not gc.isenabled():  # launchers.train begins so; what is there by now stays
+      gc.freeze()
+      gc.enable()
 
   def start(self) -> State:
     """The state before the first step."""
@@ -89,8 +92,7 @@ class Loop:
       sample = self.arrays.get('train')
       if sample is None:
         with self.tape.span('data', split='train'):
-          batches = task.data['train'].batches(0, 1)
-          sample = meshes.place_rows(next(iter(batches)), meshes.by_row(self.mesh))
+          sample = meshes.place_rows(next(iter(task.data['train'].batches(0, 1))), meshes.by_row(self.mesh))
       with self.tape.span('data_init'):
         state = jax.block_until_ready(self.programs.data_init(state, sample))
     return state

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from input_pipelines.source import Resident
+from layers import platforms
 from scoring.problem import Problem
 from training import mesh as meshes
 from training.chunks import NEVER
@@ -81,6 +82,15 @@ class Programs:
               ('FileNames', 'FunctionNames', 'FileLocations', 'StackFrames')]
       digest.update(re.sub(r',? metadata=\{[^}]*\}', '', '\n\n'.join(kept)).encode())
     return digest.hexdigest()
+
+
+def of_platform(function: Callable) -> Callable:
+  """function(task, mesh, ...) that traces what the mesh's platform computes, and no other's way."""
+  @functools.wraps(function)
+  def traced(task: Task, mesh, *args, **kwargs):
+    with platforms.traced_for(mesh.devices.flat[0].platform):
+      return function(task, mesh, *args, **kwargs)
+  return traced
 
 
 def take(arrays, index, epoch, sharding):
@@ -160,6 +170,7 @@ def abstract_sums(task: Task, mesh, shape, step: Callable, state):
   return sums
 
 
+@of_platform
 def abstract_state(task: Task, mesh):
   """Shapes and shardings of a run's state."""
   everywhere = meshes.replicated(mesh)
@@ -175,6 +186,7 @@ def check_batches(task: Task, mesh, microbatches: int):
   meshes.check_divides(mesh, task.data['eval'].order.batch_size, name='evaluation batch size')
 
 
+@of_platform
 def lower_train(task: Task, mesh, state, *, shape, microbatches: int, chunk_steps: int, device_loop: bool):
   """The training program of one shape, lowered; arguments as of compile_all."""
   everywhere, data = meshes.replicated(mesh), task.data['train']
@@ -192,6 +204,7 @@ def lower_train(task: Task, mesh, state, *, shape, microbatches: int, chunk_step
       (state, totals), *feed, *((scalar, scalar) if device_loop else ()), seed)
 
 
+@of_platform
 def lower_eval(task: Task, mesh, state, shape):
   """The evaluation program of one shape, lowered."""
   data, eval_step, rows = task.data['eval'], make_eval_step(task), meshes.by_row(mesh)
@@ -200,6 +213,7 @@ def lower_eval(task: Task, mesh, state, shape):
   return jax.jit(function, out_shardings=meshes.replicated(mesh)).lower(state, *batch_spec(data, shape, mesh))
 
 
+@of_platform
 def compile_all(task: Task, mesh, *, microbatches: int, chunk_steps: int, device_loop: bool) -> Programs:
   """Lowers and compiles everything that a run will call; touches no data.
 

@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from layers import platforms
 from layers.bfloat16 import kept
 
 
@@ -63,7 +64,7 @@ def _backward(activation, epsilon, saved, gradients):
   def automatic(x, bias, dy):
     return jax.vjp(lambda x, bias: _forward(x, bias, activation, epsilon)[0][0], x, bias)[1](dy)
 
-  return jax.lax.platform_dependent(x, bias, gradients[0], cuda=twice, cpu=once, default=automatic)
+  return platforms.dependent(x, bias, gradients[0], cuda=twice, cpu=once, default=automatic)
 
 
 normalized.defvjp(_forward, _backward)

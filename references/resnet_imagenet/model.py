@@ -1,5 +1,6 @@
 """ResNet v1.5 in flax Linen, with batch normalisation over groups of the batch."""
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from layers import convolution, dense, onednn
+from layers import convolution, onednn, platforms
 from layers.blocks import LEAST_IMAGES
 from references.resnet_imagenet.normalization import normalized, normalized_by_group
 from references.resnet_imagenet.pooling import max_pool
@@ -22,7 +23,8 @@ DEPTHS = {14: ((1, 1, 1, 1), True), 18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3)
 
 
 NORM_EPSILON = 1e-5
-WINOGRAD_SIZE = 28  # rows and columns from which it pays on CPUs, tracing it included (benchmarks/NOTES.md)
+WINOGRAD_SIZE = 7  # rows and columns from which it pays on CPUs (benchmarks/NOTES.md)
+FEW_PLACES = 49  # of a window, up to which one product of all patches pays there, where Winograd's does not
 
 
 class BatchNorm(nn.Module):
@@ -58,6 +60,7 @@ class BatchNorm(nn.Module):
 
 by_onednn = jax.jit(convolution.by_onednn, static_argnums=(2, 3))
 by_winograd = jax.jit(convolution.by_winograd)
+by_product = jax.jit(convolution.by_product, static_argnums=(2, 3))
 by_patches = jax.jit(convolution.by_patches, static_argnums=(2, 3))
 
 
@@ -65,20 +68,22 @@ def convolve(x, kernel, stride: int, padding):
   """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K].
 
   On CPUs they are oneDNN's in bfloat16. float32 does without it, since its programs can then be kept for the next
-  start: 1 x 1 ones are products; if four divides the batch, large 3 x 3 ones are Winograd's, and of strided ones the
-  filters' gradient is products (benchmarks/NOTES.md).
+  start: 1 x 1 ones, and those of small images, are products; if four divides the batch, other 3 x 3 ones are
+  Winograd's, and of strided ones the filters' gradient is products (benchmarks/NOTES.md).
   """
-  plain = functools.partial(convolution.by_xla, stride=stride, padding=padding)
   if x.dtype == jnp.bfloat16 and onednn.available(x.dtype):
     return by_onednn(x, kernel, stride, tuple(padding))
   if kernel.shape[:2] == (1, 1):
-    return jax.lax.platform_dependent(x, kernel, default=plain, cpu=lambda x, kernel: dense.product(
-        x[:, ::stride, ::stride], kernel[0, 0]))
-  if x.dtype == jnp.bfloat16 or len(x) % LEAST_IMAGES:
-    return plain(x, kernel)
-  if (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2) and min(x.shape[1:3]) >= WINOGRAD_SIZE:
+    return convolution.by_product(x, kernel, stride, padding)
+  if x.dtype == jnp.bfloat16:
+    return convolution.by_xla(x, kernel, stride, padding)
+  in_blocks = len(x) % LEAST_IMAGES == 0
+  if in_blocks and min(x.shape[1:3]) >= WINOGRAD_SIZE and (
+      (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2)):
     return by_winograd(x, kernel)
-  return by_patches(x, kernel, stride, tuple(padding)) if stride > 1 else plain(x, kernel)
+  if math.prod(onednn.places(x, kernel, stride, padding)) <= FEW_PLACES:
+    return by_product(x, kernel, stride, tuple(padding))
+  return (by_patches if in_blocks and stride > 1 else convolution.by_xla)(x, kernel, stride, tuple(padding))
 
 
 class Conv(nn.Module):
@@ -188,7 +193,7 @@ class ResNet(nn.Module):
     x = self._folded_stem(images.astype(self.dtype)) if self.folded else norm(name='norm')(
         self._stem()(images.astype(self.dtype)), train)
     # The same numbers: relu after is a quarter of the work, before it a TPU moves fewer bytes, by its compiler's count.
-    x = jax.lax.platform_dependent(x, cpu=lambda x: nn.relu(max_pool(x)), default=lambda x: max_pool(nn.relu(x)))
+    x = platforms.dependent(x, cpu=lambda x: nn.relu(max_pool(x)), default=lambda x: max_pool(nn.relu(x)))
     for stage, blocks in enumerate(stages):
       for number in range(blocks):
         stride = 2 if stage and not number else 1

@@ -8,7 +8,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from layers import sums
+from layers import platforms, sums
 
 
 # jit, here and below: traced once a shape, for a sooner start.
@@ -63,7 +63,7 @@ def _backward(epsilon, dtype, saved, gradients):
 
   def automatic(x, scale, bias, mean, var, dy):
     return jax.vjp(lambda *args: _by_group.fun(*args, epsilon, dtype)[0], x, scale, bias)[1](dy)
-  return jax.lax.platform_dependent(*saved, gradients[0], cpu=on_cpu, default=automatic)
+  return platforms.dependent(*saved, gradients[0], cpu=on_cpu, default=automatic)
 
 
 _by_group.defvjp(_forward, _backward)

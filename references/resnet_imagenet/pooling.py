@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from layers import platforms
 from layers.bfloat16 import apart
 
 
@@ -63,7 +64,7 @@ def _backward(saved, dy):
   pixel, size = saved
   spread_here = functools.partial(spread, height=size[0], width=size[1])
   # Not fused with the search for the pixels, which XLA:CPU would do again for each of their uses.
-  return jax.lax.platform_dependent(dy, pixel, cpu=functools.partial(apart, spread_here), default=spread_here),
+  return platforms.dependent(dy, pixel, cpu=functools.partial(apart, spread_here), default=spread_here),
 
 
 gathered.defvjp(_forward, _backward)
@@ -74,4 +75,4 @@ def max_pool(x):
 
   On NVIDIA's GPUs ours has been compiled, and not timed yet: 2.4 GB less of memory traffic, and no scatter, a step.
   """
-  return jax.lax.platform_dependent(x, cpu=gathered, cuda=gathered, default=windows)
+  return platforms.dependent(x, cpu=gathered, cuda=gathered, default=windows)

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from layers import attention
+from layers import attention, platforms
 from references.squad.model import NEVER, Dense, Dropout
 from serving import products
 
@@ -52,7 +52,7 @@ _rounded_once.defvjp(lambda x: (_wide_gelu(x), x), lambda x, dy: jax.vjp(_wide_g
 
 def gelu(x):
   """The exact GELU; on CPUs in float32, rounded once, with a gradient of x alone, which is a twentieth of a step."""
-  return jax.lax.platform_dependent(x, cpu=_rounded_once, default=_exact_gelu)
+  return platforms.dependent(x, cpu=_rounded_once, default=_exact_gelu)
 
 
 def for_all(rows, batch_size: int):
@@ -64,7 +64,7 @@ def for_all(rows, batch_size: int):
   def by_product(rows):
     ones = jnp.broadcast_to(jnp.eye(len(rows), dtype=rows.dtype), (batch_size, len(rows), len(rows)))
     return jnp.matmul(ones, rows, precision='highest')
-  return jax.lax.platform_dependent(rows, cuda=by_product,
+  return platforms.dependent(rows, cuda=by_product,
                                     default=lambda rows: jnp.broadcast_to(rows, (batch_size, *rows.shape)))
 
 

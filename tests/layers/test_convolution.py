@@ -63,6 +63,18 @@ def test_those_by_patches_are_xlas(window, stride, pad, batch, size):
                     (window, window, 3, 6), stride, padding, 'float32', 1e-5)
 
 
+@pytest.mark.parametrize('dtype, tolerance', TOLERANCES)
+@pytest.mark.parametrize('batch, size', [(12, (7, 6)), (5, (6, 8)), (1, (4, 4))])
+@pytest.mark.parametrize('window, stride, padding', WINDOWS)
+def test_those_by_product_are_xlas(window, stride, padding, batch, size, dtype, tolerance):
+  if dtype == 'bfloat16' and window != (1, 1):
+    with pytest.raises(AssertionError):
+      convolution.by_product(jnp.ones((batch, *size, 3), dtype), jnp.ones((*window, 3, 6), dtype), stride, padding)
+    return
+  assert_it_is_xlas(lambda x, kernel: convolution.by_product(x, kernel, stride, padding), (batch, *size, 3),
+                    (*window, 3, 6), stride, padding, dtype, tolerance)
+
+
 @pytest.mark.parametrize('shape, filters', [((32, 8, 9, 5), 7), ((6, 4, 5, 3), 2), ((17, 3, 3, 8), 4)])
 def test_winograds_are_xlas(shape, filters):
   assert_it_is_xlas(convolution.by_winograd, shape, (3, 3, shape[3], filters), 1, convolution.ROUND, 'float32', 1e-5)
@@ -135,6 +147,7 @@ def test_a_program_that_has_it_is_not_written_to_the_cache(tmp_path):
     (lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND), jnp.float32, 2),
     (lambda *args: convolution.by_onednn(*args, 2, convolution.ROUND), jnp.bfloat16, 2),
     (lambda *args: convolution.by_patches(*args, 2, convolution.ROUND), jnp.float32, 2),
+    (lambda *args: convolution.by_product(*args, 2, convolution.ROUND), jnp.float32, 2),
     (convolution.by_winograd, jnp.float32, 1)])
 def test_elsewhere_all_of_it_is_xlas(function, dtype, stride, platform):
   texts = [lowered(f, dtype, platform) for f in (
@@ -175,7 +188,7 @@ def test_and_has_the_same_gradients(dtype, shape, axes, weights_by_row):
                                rtol=1e-5 if dtype == jnp.float32 else 2**-8, atol=1e-4)
 
 
-@pytest.mark.parametrize('function', [convolution.by_onednn, convolution.by_patches])
+@pytest.mark.parametrize('function', [convolution.by_onednn, convolution.by_patches, convolution.by_product])
 @pytest.mark.parametrize('x, kernel, padding', [
     ((0, 8, 8, 3), (3, 3, 3, 4), ((1, 1), (1, 1))), ((4, 2, 2, 3), (5, 5, 3, 4), ((1, 1), (1, 1))),
     ((4, 8, 8, 3), (3, 3, 2, 4), ((1, 1), (1, 1))), ((4, 8, 8, 3), (3, 3, 3, 4), ((1, -1), (1, 1))),

@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from input_pipelines import squad, squad_prepare, squad_sequences
+from layers import platforms
 from references.squad import weights
 from references.squad.bert import Bert, Sizes, for_all, gelu
 from references.squad.bert_task import Config
@@ -110,7 +111,7 @@ def test_on_gpus_positions_are_added_by_a_product_that_is_exact(dtype, monkeypat
       lowering_platforms=(platform,)).as_text().count('stablehlo.dot_general')
   assert products('cuda') and not products('cpu') and not products('tpu')
   sums = jax.grad(step)(rows)
-  monkeypatch.setattr(jax.lax, 'platform_dependent', lambda *args, cuda, default: cuda(*args))
+  monkeypatch.setattr(platforms, 'dependent', lambda *args, cuda, default: cuda(*args))
   np.testing.assert_array_equal(for_all(rows, 4), np.broadcast_to(rows, (4, 5, 3)))
   tolerance = {'float32': 1e-6, 'bfloat16': 2**-7}[dtype]
   np.testing.assert_allclose(*(np.asarray(x, np.float32) for x in (jax.grad(step)(rows), sums)), tolerance, tolerance)

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from layers import platforms
 from references.cifar import normalization
 from references.cifar.model import BatchNorm, gelu
 from references.cifar.normalization import normalized
@@ -84,7 +85,7 @@ def test_the_gradient_that_a_platform_computes_is_that_of_the_others(platform, n
   x, bias, dy = made('float32')
 
   def gradient(platform):
-    monkeypatch.setattr(jax.lax, 'platform_dependent', lambda *args, **ways: ways[platform](*args))
+    monkeypatch.setattr(platforms, 'dependent', lambda *args, **ways: ways[platform](*args))
     return jax.vjp(lambda *a: normalized(*a, ACTIVATIONS[name], 1e-5)[0], x, bias)[1](dy)
   own, automatic = gradient(platform), gradient('default')
   assert not np.array_equal(own[0], automatic[0])  # it is another way

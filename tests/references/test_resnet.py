@@ -92,10 +92,11 @@ def test_the_stem_by_blocks_of_pixels_is_the_same_convolution():
   np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize('batch, size, stride, pad, winograds', [
-    (8, (28, 31), 1, 1, True), (12, (57, 56), 1, 1, True), (6, (28, 28), 1, 1, False), (8, (28, 27), 1, 1, False),
-    (8, (28, 28), 2, 1, False), (8, (30, 30), 1, 0, False)])
-def test_large_3x3_ones_are_winograds_on_cpus_with_xlas_values_and_gradients(batch, size, stride, pad, winograds):
+@pytest.mark.parametrize('batch, size, stride, pad, way', [
+    (8, (7, 31), 1, 1, 'winograds'), (12, (57, 56), 1, 1, 'winograds'), (6, (28, 28), 1, 1, 'xlas'),
+    (8, (6, 9), 1, 1, 'xlas'), (8, (16, 14), 2, 1, 'xlas'), (8, (30, 30), 1, 0, 'xlas'), (8, (6, 8), 1, 1, 'product'),
+    (6, (7, 7), 1, 1, 'product'), (8, (14, 13), 2, 1, 'product'), (3, (1, 2), 1, 1, 'product')])
+def test_3x3_ones_are_winograds_or_products_on_cpus_with_xlas_values_and_gradients(batch, size, stride, pad, way):
   rng, padding = np.random.default_rng(0), [(pad, pad)] * 2
   x, kernel = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((batch, *size, 3), (3, 3, 3, 5)))
   y, pull_back = jax.vjp(lambda *args: convolution.by_xla(*args, stride, padding), x, kernel)
@@ -105,7 +106,10 @@ def test_large_3x3_ones_are_winograds_on_cpus_with_xlas_values_and_gradients(bat
   def ours(x, kernel, dy):
     y, pull_back = jax.vjp(lambda *args: convolve(*args, stride, padding), x, kernel)
     return y, *pull_back(dy)
-  assert ('stablehlo.convolution' in ours.lower(x, kernel, dy).as_text()) != winograds
+  text = ours.lower(x, kernel, dy).as_text()
+  assert ('stablehlo.convolution' in text) == (way == 'xlas')
+  by_patches = way == 'xlas' and stride > 1  # their filters' gradient
+  assert ('stablehlo.while' in text) == (way == 'winograds' or by_patches)
   for mine, xlas in zip(ours(x, kernel, dy), (y, *pull_back(dy)), strict=True):
     np.testing.assert_allclose(mine, xlas, rtol=1e-4, atol=1e-4 * float(jnp.abs(xlas).max()))
 
@@ -132,9 +136,10 @@ def test_in_bfloat16_none_is_xlas_on_cpus(window, stride, pad):
 
 
 @pytest.mark.parametrize('devices', [2, 4])
-def test_a_batch_divided_over_devices_stays_there_in_winograds_convolution(devices):
-  divided.assert_it_stays_there(lambda *args: convolve(*args, 1, [(1, 1)] * 2), devices, (16, 28, 28, 3),
-                                (3, 3, 3, 5))
+@pytest.mark.parametrize('size, stride, ours', [(28, 1, ' while('), (4, 1, ' dot('), (8, 2, ' dot(')])
+def test_a_batch_divided_over_devices_stays_there(devices, size, stride, ours):
+  divided.assert_it_stays_there(lambda *args: convolve(*args, stride, [(1, 1)] * 2), devices, (16, size, size, 3),
+                                (3, 3, 3, 5), ours=ours)
 
 
 @pytest.mark.parametrize('group', [0, 4, 12])

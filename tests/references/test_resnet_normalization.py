@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from layers import platforms
 from references.resnet_imagenet.normalization import normalized_by_group
 
 EPSILON = 1e-5
@@ -56,7 +57,7 @@ def test_the_gradient_that_cpus_compute_is_that_of_the_others(monkeypatch, group
   args = x, jnp.ones(3) * 0.7, jnp.zeros(3)
 
   def gradient(platform):
-    monkeypatch.setattr(jax.lax, 'platform_dependent', lambda *args, cpu, default: {'cpu': cpu}.get(platform, default)(
+    monkeypatch.setattr(platforms, 'dependent', lambda *args, cpu, default: {'cpu': cpu}.get(platform, default)(
         *args))
     with jax.disable_jit():
       return jax.vjp(lambda *args: normalized_by_group(*args, group_size, EPSILON, 'float32')[0], *args)[1](dy)
