@@ -20,7 +20,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launchers import command, compilation
+from launchers import command, compilation, devices
 from launchers.header import header
 from scoring import dawnbench_inference, inference, scenarios
 from scoring import tape as tapes
@@ -86,7 +86,7 @@ def restore(config, workdir: Path):
   command.check_config(events[0]['config'], config, workdir, f'give the flags that it was trained with: {given}')
   task = config.make_task(os.path.expanduser(FLAGS.data_dir))
   restored = checkpoint.Checkpoints(workdir.absolute() / 'checkpoints').restore_newest(
-      programs.abstract_state(task, meshes.make_mesh()), set_aside=False)
+      programs.abstract_state(task, meshes.make_mesh(devices.found())), set_aside=False)
   if restored is None:
     raise Problem(f'--workdir={workdir}: no checkpoint there; train first')
   saved = tapes.parse(restored.tape)
@@ -202,6 +202,7 @@ def main(argv: list[str], doc: str) -> int:
   if wrong := check_flags():
     command.fail(wrong)
     return command.USAGE
+  devices.look()
   config = command.parse_config(argv)
   return serve(config, Path(FLAGS.workdir).expanduser())
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from launchers import command, compilation, distributed, memory, sinks
+from launchers import command, compilation, devices, distributed, memory, sinks
 from launchers.header import header
 from scoring import clocks, mlperf, record
 from scoring import tape as tapes
@@ -111,7 +111,8 @@ def set_up(config, workdir: Path, pod):
   from training import mesh as meshes
   compilation.set_cache()
   distributed.check_alike(pod, config)
-  mesh, task = meshes.make_mesh(), pod.check(lambda: config.make_task(os.path.expanduser(FLAGS.data_dir)))
+  mesh = meshes.make_mesh(devices.found())
+  task = pod.check(lambda: config.make_task(os.path.expanduser(FLAGS.data_dir)))
   distributed.check_data_alike(pod, task)
   pod.check(lambda: programs.check_batches(task, mesh, config.gradient_accumulation_steps))
   if not FLAGS.checkpoints:
@@ -271,6 +272,9 @@ def main(argv: list[str], doc: str) -> int:
       command.fail(f'--{name} is missing; e.g. python -m launchers.train '
                    '--config=references/cifar/configs/digits.py --workdir=runs/digits')
       return command.USAGE
+  memory.keep_freed()
+  if FLAGS.runs == 1 and not FLAGS.distributed:  # each run looks for itself, a process of a pod once all are there
+    devices.look()
   config = command.parse_config(argv)
   if FLAGS.runs > 1 and (FLAGS.eval_only or FLAGS.distributed):
     command.fail('--eval_only looks at one run: leave --runs out and name its workdir' if FLAGS.eval_only else
@@ -280,7 +284,6 @@ def main(argv: list[str], doc: str) -> int:
     from launchers import many
     command.at_ctrl_c(ask_to_stop)  # the run saves, and this process waits for it
     return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:], ASKED_TO_STOP)
-  memory.keep_freed()
   return together(config, distributed.pod(ASKED_TO_STOP))
 
 

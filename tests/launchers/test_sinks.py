@@ -1,10 +1,14 @@
 """What people are told while a run trains."""
 import io
+import os
+import subprocess
+import sys
 
 import pytest
 
 from launchers import machine, sinks
 from tests import tapes
+from tests.launchers import running
 
 
 @pytest.mark.parametrize('dtype, device, instructions, told', [
@@ -34,3 +38,15 @@ def test_where_it_goes_on_and_that_it_compiles_is_told_before_it_does(step, told
   progress = sinks.Progress(100, {'metric': 'accuracy', 'value': 0.94}, stream)
   progress({**tapes.HEADER, 'event': 'process', 'time': 0.0, 'config': '', 'resumed': {'step': step}})
   assert stream.getvalue().splitlines() == [told, 'compiling for 1 x cpu']
+
+
+@pytest.mark.parametrize('before, expected', [('', ['False', 'imported']), ('import torch; ', ['imported', 'True'])])
+def test_tensorboard_does_not_import_torch_and_leaves_it_to_others(before, expected, tmp_path):
+  pytest.importorskip('tensorboardX')
+  (tmp_path / 'torch.py').write_text('print("imported")\n')
+  code = (f'{before}import sys; from launchers import sinks; sinks.TensorBoard({str(tmp_path / "events")!r}); '
+          'print("torch" in sys.modules); import torch')
+  done = subprocess.run([sys.executable, '-c', code], cwd=running.ROOT, capture_output=True, text=True, check=True,
+                        env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+  assert done.stdout.split() == expected
+  assert list((tmp_path / 'events').glob('events.out.tfevents.*'))
