@@ -75,13 +75,13 @@ class TensorBoard:
   """Writes the metrics of each chunk and evaluation, by step and at the tape's own time."""
 
   def __init__(self, directory):
-    absent = {} if 'torch' in sys.modules else {'torch': None}
-    sys.modules.update(absent)  # which tensorboardX imports where it is installed: a second, for what is not used here
-    try:
+    torch, sys.modules['torch'] = sys.modules.get('torch'), None
+    try:  # without torch, which it imports where that is installed: a second of a start, for what is not used here
       from tensorboardX import SummaryWriter
     finally:
-      for name in absent:
-        del sys.modules[name]
+      del sys.modules['torch']
+      if torch:
+        sys.modules['torch'] = torch
     self._writer = SummaryWriter(str(directory))
 
   def __call__(self, event: dict):
