@@ -23,8 +23,9 @@ DEPTHS = {14: ((1, 1, 1, 1), True), 18: ((2, 2, 2, 2), False), 34: ((3, 4, 6, 3)
 
 
 NORM_EPSILON = 1e-5
-WINOGRAD_SIZE = 7  # rows and columns from which it pays on CPUs (benchmarks/NOTES.md)
-FEW_PLACES = 49  # of a window, up to which one product of all patches pays there, where Winograd's does not
+# On CPUs (benchmarks/NOTES.md):
+WINOGRAD_SIZE = 28  # rows and columns from which it pays, tracing and compiling it included
+FEW_PLACES = 49  # of a window, up to which one product of all patches pays
 
 
 class BatchNorm(nn.Module):
@@ -68,8 +69,8 @@ def convolve(x, kernel, stride: int, padding):
   """x: [B, H, W, C], kernel: [h, w, C, K] -> [B, H', W', K].
 
   On CPUs they are oneDNN's in bfloat16. float32 does without it, since its programs can then be kept for the next
-  start: 1 x 1 ones, and those of small images, are products; if four divides the batch, other 3 x 3 ones are
-  Winograd's, and of strided ones the filters' gradient is products (benchmarks/NOTES.md).
+  start: 1 x 1 ones, and those of small images, are products; if four divides the batch, 3 x 3 ones of large images are
+  Winograd's, and of strided ones the filters' gradient is products.
   """
   if x.dtype == jnp.bfloat16 and onednn.available(x.dtype):
     return by_onednn(x, kernel, stride, tuple(padding))
