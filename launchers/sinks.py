@@ -27,7 +27,7 @@ class Progress:
   def __call__(self, event: dict):
     name, edge = event['event'], event.get('edge')
     if name == 'compile' and edge == 'stop':
-      warm = 'warm' if event['cache_hits'] and not event['cache_misses'] else 'cold'
+      warm = 'cold' if not event['cache_hits'] else 'partly warm' if event['cache_misses'] else 'warm'
       self._end(f"compiled, {warm} cache: {event['cache_hits']} programs read, "
                 f"{event['cache_misses']} made")
     elif name == 'process':
