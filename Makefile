@@ -72,7 +72,7 @@ help:
 	@echo 'make statistics  20 runs of the demo, and their distribution'
 	@echo 'make results     the tables of published runs, from their tapes, into README.md and results/README.md'
 	@echo 'make porting     what each recipe needs on TPU slices, compiled without them, into docs/porting.md'
-	@echo 'make bench       every benchmark that fits this machine, against named peers, into README.md (BENCH=--only=...)'
+	@echo 'make bench       every benchmark that fits this machine, against named peers, into README.md and benchmarks/results (BENCH=--only=...)'
 	@echo 'make lint-container  hadolint on the Containerfile (installs it)'
 	@echo 'make clean       removes the environment and the runs'
 

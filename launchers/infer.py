@@ -202,7 +202,6 @@ def main(argv: list[str], doc: str) -> int:
   if wrong := check_flags():
     command.fail(wrong)
     return command.USAGE
-  devices.look()
   config = command.parse_config(argv)
   return serve(config, Path(FLAGS.workdir).expanduser())
 

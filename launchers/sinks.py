@@ -75,13 +75,13 @@ class TensorBoard:
   """Writes the metrics of each chunk and evaluation, by step and at the tape's own time."""
 
   def __init__(self, directory):
-    torch, sys.modules['torch'] = sys.modules.get('torch'), None
-    try:  # without torch, which it imports where that is installed: a second of a start, for what is not used here
+    before = {name: sys.modules[name] for name in ('torch',) if name in sys.modules}
+    sys.modules['torch'] = None  # which it imports where that is installed: a second of a start, for nothing used here
+    try:
       from tensorboardX import SummaryWriter
     finally:
       del sys.modules['torch']
-      if torch:
-        sys.modules['torch'] = torch
+      sys.modules.update(before)
     self._writer = SummaryWriter(str(directory))
 
   def __call__(self, event: dict):

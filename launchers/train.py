@@ -261,7 +261,6 @@ def together(config, pod) -> int:
 
 
 def main(argv: list[str], doc: str) -> int:
-  gc.disable()  # until programs are compiled: what is imported and traced stays, and looking at it took a tenth
   signal.signal(signal.SIGTERM, ask_to_stop)
   command.at_ctrl_c(command.stop_at_once)
   if command.config_help_wanted(argv, doc):
@@ -272,9 +271,8 @@ def main(argv: list[str], doc: str) -> int:
       command.fail(f'--{name} is missing; e.g. python -m launchers.train '
                    '--config=references/cifar/configs/digits.py --workdir=runs/digits')
       return command.USAGE
-  memory.keep_freed()
-  if FLAGS.runs == 1 and not FLAGS.distributed:  # each run looks for itself, a process of a pod once all are there
-    devices.look()
+  if FLAGS.runs == 1:
+    gc.disable()  # until programs are compiled: what is imported and traced stays, and looking at it took a tenth
   config = command.parse_config(argv)
   if FLAGS.runs > 1 and (FLAGS.eval_only or FLAGS.distributed):
     command.fail('--eval_only looks at one run: leave --runs out and name its workdir' if FLAGS.eval_only else
@@ -284,6 +282,7 @@ def main(argv: list[str], doc: str) -> int:
     from launchers import many
     command.at_ctrl_c(ask_to_stop)  # the run saves, and this process waits for it
     return many.train(config, Path(FLAGS.workdir).expanduser(), argv[1:], ASKED_TO_STOP)
+  memory.keep_freed()
   return together(config, distributed.pod(ASKED_TO_STOP))
 
 

@@ -37,7 +37,7 @@ def check(x, kernel, padding, channels: int = 2):
 def by_product(x, kernel, stride: int, padding):
   """As `by_xla`, padding less than the window; on CPUs one product of all patches, which small images have few of.
 
-  In bfloat16, whose patches have no gradient, for windows of a pixel alone.
+  float32 alone, but for windows of a pixel: patches of bfloat16 have no gradient. No forward mode (jax.jvp).
   """
   check(x, kernel, padding)
   window = kernel.shape[:2]
@@ -99,7 +99,7 @@ def by_winograd(x, kernel):
   check(x, kernel, ROUND)
   assert x.dtype == jnp.float32 and kernel.shape[:2] == (3, 3), (x.dtype, kernel.shape)
   return platforms.dependent(x, kernel, cpu=winograd.convolution,
-                                    default=functools.partial(by_xla, stride=1, padding=ROUND))
+                             default=functools.partial(by_xla, stride=1, padding=ROUND))
 
 
 by_winograd.defvjp(lambda x, kernel: (by_winograd(x, kernel), (x, kernel)),

@@ -66,7 +66,7 @@ class Loop:
                                        chunk_steps=self.chunk_steps, device_loop=self.device_loop)
       self.pod.agree()  # the first collective would not wait long for a process that still compiles
       result.update(program_sha256=self.programs.fingerprint(), **cache())
-    if not gc.isenabled():  # launchers.train begins so; what is there by now stays
+    if not gc.isenabled():  # launchers.train begins so; what is there by now is not looked at later either
       gc.freeze()
       gc.enable()
 

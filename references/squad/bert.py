@@ -65,7 +65,7 @@ def for_all(rows, batch_size: int):
     ones = jnp.broadcast_to(jnp.eye(len(rows), dtype=rows.dtype), (batch_size, len(rows), len(rows)))
     return jnp.matmul(ones, rows, precision='highest')
   return platforms.dependent(rows, cuda=by_product,
-                                    default=lambda rows: jnp.broadcast_to(rows, (batch_size, *rows.shape)))
+                             default=lambda rows: jnp.broadcast_to(rows, (batch_size, *rows.shape)))
 
 
 class Layer(nn.Module):

@@ -50,3 +50,14 @@ def test_tensorboard_does_not_import_torch_and_leaves_it_to_others(before, expec
                         env={**os.environ, 'PYTHONPATH': str(tmp_path)})
   assert done.stdout.split() == expected
   assert list((tmp_path / 'events').glob('events.out.tfevents.*'))
+
+
+@pytest.mark.parametrize('before', [{}, {'torch': None}, {'torch': sys}])
+def test_a_tensorboard_that_cannot_be_imported_leaves_torch_as_it_was(before, monkeypatch):
+  monkeypatch.delitem(sys.modules, 'torch', raising=False)
+  for name, module in before.items():
+    monkeypatch.setitem(sys.modules, name, module)
+  monkeypatch.setitem(sys.modules, 'tensorboardX', None)
+  with pytest.raises(ImportError):
+    sinks.TensorBoard('nowhere')
+  assert {name: sys.modules[name] for name in ('torch',) if name in sys.modules} == before

@@ -1,6 +1,7 @@
 """The core against toy tasks that use every seam: a later reference must need no edit of it."""
 import collections
 import dataclasses
+import gc
 import shutil
 import threading
 import time
@@ -12,6 +13,7 @@ import pytest
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
 from input_pipelines.source import Once, Shuffled
+from layers import platforms
 from references.cifar.task import Config as DigitsConfig
 from scoring import clocks
 from scoring.problem import Problem
@@ -76,6 +78,36 @@ def test_a_start_traces_each_part_of_a_task_once_and_starts_from_the_same_bits(k
   compiled = programs.compile_all(task, devices, microbatches=microbatches, chunk_steps=2, device_loop=False)
   assert counts['init'] == 1
   assert_same(compiled.init(np.uint32(3)), jax.jit(lambda seed: step.init_state(task, seed))(np.uint32(3)))
+
+
+@pytest.mark.parametrize('platform', ['cpu', 'tpu'])
+def test_programs_are_traced_for_the_platform_of_their_mesh_alone(platform, monkeypatch):
+  seen, real = set(), {name: getattr(Seams, name) for name in ('init', 'prepare', 'loss', 'evaluate')}
+  for name in real:
+    monkeypatch.setattr(Seams, name, lambda self, *given, name=name: (
+        seen.add((name, platforms.dependent(0, cpu=lambda x: 'cpu', tpu=lambda x: 'tpu', default=None))),
+        real[name](self, *given))[1])
+  task, devices = Seams(ToyConfig()), mesh.make_mesh(jax.devices()[:2])
+  if platform == 'cpu':
+    programs.compile_all(task, devices, microbatches=1, chunk_steps=1, device_loop=False)
+  else:  # whose devices are only described
+    monkeypatch.setattr(programs.platforms, 'traced_for', lambda name, real=platforms.traced_for: real(platform))
+    state = programs.abstract_state(task, devices)
+    programs.lower_train(task, devices, state, shape=None, microbatches=1, chunk_steps=1, device_loop=False)
+    programs.lower_eval(task, devices, state, None)
+  assert seen == {(name, platform) for name in real}
+
+
+@pytest.mark.parametrize('enabled', [True, False])
+def test_garbage_is_looked_for_again_once_programs_are_compiled(enabled):
+  try:
+    gc.unfreeze()
+    (gc.enable if enabled else gc.disable)()
+    train(Line(ToyConfig()), ToyConfig())
+    assert gc.isenabled() and bool(gc.get_freeze_count()) == (not enabled)
+  finally:
+    gc.unfreeze()
+    gc.enable()
 
 
 def test_processes_wait_for_each_other_after_compiling():

@@ -8,7 +8,7 @@ evaluate, an accuracy has a standard error of 2 points.
 What to expect: one run, seed 0, on two cores of an Intel Xeon reached it after 14 of 40 epochs, in 2.5 minutes from a
 warm compilation cache; accuracy every two epochs: 0.23, 0.29, 0.46, 0.51, 0.56, 0.50, 0.62
 (results/imagenette_2core_amx, 2026-11-27). The run ends there, so where the whole schedule leads has not been measured;
---config.stop=end goes on. Before its smallest convolutions were products, another run took 5 minutes
+--config.stop=end goes on. On another machine, before its smallest convolutions were products, it took 5 minutes
 (results/imagenette_2core_epyc).
 
   python -m launchers.prepare --dataset=image_folder --name=imagenette --from_dir=DIR
