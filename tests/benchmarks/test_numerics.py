@@ -46,8 +46,9 @@ def batch(reference):
       'question_chars': whole(4, 6, 16), 'start': np.arange(4, dtype=np.int32), 'end': np.arange(4, dtype=np.int32)}
 
 
-# How many functions with a gradient of their own: the stem, three strided, three 1 x 1 and Winograd's, each once, and
-# normalisations of five shapes and the pooling; every dense layer, and every bias.
+# How many functions with a gradient of their own: the stem, one strided, Winograd's, three 1 x 1, and four of 7 x 7 and
+# 4 x 4 places that are products, each once, and normalisations of five shapes and the pooling; every dense layer, and
+# every bias.
 @pytest.mark.parametrize('reference, ours, theirs', [('resnet_imagenet', 16, 0), ('squad', 60, 0)])
 def test_the_sides_agree_and_the_layers_are_on_one_alone(reference, ours, theirs):
   config, rows = batch(reference)
