@@ -44,8 +44,7 @@ def by_product(x, kernel, stride: int, padding):
   assert x.dtype == jnp.float32 or window == (1, 1), (x.dtype, window)
 
   def on_cpu(x, kernel):
-    rows = x[:, ::stride, ::stride] if window == (1, 1) else patches.patches(x, window, stride, padding)
-    y = dense.product(rows, kernel.reshape(-1, kernel.shape[3]))
+    y = dense.product(patches.patches(x, window, stride, padding), kernel.reshape(-1, kernel.shape[3]))
     return y.reshape(len(x), *onednn.places(x, kernel, stride, padding), kernel.shape[3])
   return platforms.dependent(x, kernel, cpu=on_cpu, default=functools.partial(
       by_xla, stride=stride, padding=padding))

@@ -24,7 +24,9 @@ def taps(x, window: tuple[int, int], strides: tuple[int, int]):
 
 
 def patches(x, window: tuple[int, int], stride: int, padding):
-  """x: [B, H, W, C] -> [B * H' * W', window * C]."""
+  """x: [B, H, W, C] -> [B * H' * W', window * C]; padding less than the window."""
+  if window == (1, 1):  # pixels as they are, which have a gradient in bfloat16 too
+    return x[:, ::stride, ::stride].reshape(-1, x.shape[3])
   x = jnp.pad(bits(x), ((0, 0), *padding, (0, 0)))
   (height, width), strides = window, (stride, stride)
   if width % stride == 0:  # columns that a window steps over lie side by side: fewer pieces, and larger ones

@@ -38,7 +38,7 @@ def convolution(x, kernel, bias, added=None, *, stride: int = 1, padding, activa
   def ours(x, kernel, bias, *more):
     if window != (1, 1) and places > FEW_PLACES:
       return onednn.fused_convolution(x, kernel, bias, *more, stride=stride, padding=padding, activation=activation)
-    rows = _rows(x[:, ::stride, ::stride]) if window == (1, 1) else patches.patches(x, window, stride, padding)
+    rows = patches.patches(x, window, stride, padding)
     y = onednn.fused_product(rows, kernel.transpose(2, 0, 1, 3).reshape(kernel.shape[2], -1), bias, *map(_rows, more),
                              activation=activation)
     return y.reshape(len(x), *size, kernel.shape[2])

@@ -72,19 +72,20 @@ def convolve(x, kernel, stride: int, padding):
   start: 1 x 1 ones, and those of small images, are products; if four divides the batch, 3 x 3 ones of large images are
   Winograd's, and of strided ones the filters' gradient is products.
   """
+  padding = tuple(padding)
   if x.dtype == jnp.bfloat16 and onednn.available(x.dtype):
-    return by_onednn(x, kernel, stride, tuple(padding))
+    return by_onednn(x, kernel, stride, padding)
   if kernel.shape[:2] == (1, 1):
     return convolution.by_product(x, kernel, stride, padding)
   if x.dtype == jnp.bfloat16:
     return convolution.by_xla(x, kernel, stride, padding)
   in_blocks = len(x) % LEAST_IMAGES == 0
   if in_blocks and min(x.shape[1:3]) >= WINOGRAD_SIZE and (
-      (kernel.shape[:2], stride, padding) == ((3, 3), 1, [(1, 1)] * 2)):
+      (kernel.shape[:2], stride, padding) == ((3, 3), 1, convolution.ROUND)):
     return by_winograd(x, kernel)
   if math.prod(onednn.places(x, kernel, stride, padding)) <= FEW_PLACES:
-    return by_product(x, kernel, stride, tuple(padding))
-  return (by_patches if in_blocks and stride > 1 else convolution.by_xla)(x, kernel, stride, tuple(padding))
+    return by_product(x, kernel, stride, padding)
+  return (by_patches if in_blocks and stride > 1 else convolution.by_xla)(x, kernel, stride, padding)
 
 
 class Conv(nn.Module):
