@@ -144,7 +144,7 @@ def installed(image_size, example) -> tuple[dict, dict[str, str]]:
 
 
 def main() -> int:
-  images = [path.read_bytes() for path in sorted(Path(FLAGS.images).rglob('*')) if path.is_file()
+  images = [path.read_bytes() for path in sorted(Path(FLAGS.images).rglob('*')) if FLAGS.images and path.is_file()
             and path.suffix.lower() in ('.jpg', '.jpeg')]
   if not images or not jpeg.compiled():
     raise Problem(f'--images={FLAGS.images}: no .jpg or .jpeg there' if not images else
@@ -169,7 +169,7 @@ def main() -> int:
   best = max(peers, key=per_second.get)
   covered = np.mean([box[2] * box[3] / (size[0] * size[1]) for box, size in zip(boxes, sizes)])
   for name in ('plain', 're-packed'):
-    report(f'decode, {name}', ours=seconds[name], peer=seconds[best], peer_name=best, unit='s/image',
+    report('decode', what=name, ours=seconds[name], peer=seconds[best], peer_name=best, unit='s/image',
            images=len(images), crop_share=round(float(covered), 3), images_per_second_per_core=per_second,
            repacked_size=round(sum(map(len, packed)) / sum(map(len, images)), 4), not_installed=missing)
   return 0

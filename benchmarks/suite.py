@@ -2,7 +2,7 @@
 
 All lines are in that of benchmarks/results/README.md, those of training in that of README.md.
 
-  python -m benchmarks.suite [--only=latency,squad] [--peer_dir=DIR] [--flax_dir=DIR] [--data_dir=DIR]
+  python -m benchmarks.suite [--only=latency,squad] [--peer_dir=DIR] [--flax_dir=DIR] [--data_dir=DIR] [--images=DIR]
   python -m benchmarks.suite --table      the tables alone, from benchmarks/results/
 
 Each runs in a process of its own, one after the other: leave the machine alone meanwhile. A benchmark that fails, or
@@ -37,12 +37,13 @@ BOTH = (('--dtype=float32',), ('--dtype=bfloat16',))
 COMMANDS = {
     'tape_overhead': ((),), 'loop_overhead': ((),), 'convolution': ((),), 'products': ((),), 'query_overhead': ((),),
     'start_up': (('--flax_dir={flax_dir}', '--flax_python={flax_python}'),),
+    'decode': (('--images={images}',),), 'pipeline': (('--data_dir={data_dir}', '--name=imagenette'),),
     'input_wait': (('--data_dir={data_dir}',),), 'weak_scaling': ((),),
     'cifar_step': tuple((*dtype, '--peer_dir={peer_dir}') for dtype in BOTH),
     'resnet_step': BOTH, 'squad': BOTH, 'latency': (('--scenarios=single_stream',),)}
 TRAINING = ('airbench', 'cifar_step', 'resnet_step', 'squad', 'start_up')  # in README.md; results/ has all
 HEAD = ['| benchmark | ours | peer | ratio | n | spread |', '|---|---|---|---|---|---|']
-PLACES = ('peer_dir', 'flax_dir', 'flax_python', 'data_dir')  # that commands are told
+PLACES = ('peer_dir', 'flax_dir', 'flax_python', 'data_dir', 'images')  # that commands are told
 
 FLAGS = flags.FLAGS
 
@@ -55,6 +56,7 @@ def define_flags():
   flags.DEFINE_string('flax_dir', '', 'checkout of github.com/google/flax')
   flags.DEFINE_string('flax_python', sys.executable, 'Python whose environment has what its imagenet example needs')
   flags.DEFINE_string('data_dir', '~/tensorflow_datasets', 'folder of data sets, for photographs')
+  flags.DEFINE_string('images', '', 'folder of JPEGs, in subfolders too')
   flags.DEFINE_float('timeout_minutes', 60, 'a benchmark that takes longer is ended', lower_bound=0)
   flags.DEFINE_string('output', None, 'file of lines, and no table is made; default: benchmarks/results/, '
                       'named after this machine')

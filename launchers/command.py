@@ -46,7 +46,8 @@ def parse(argv: list[str], *, known_only: bool = False, pair: str | None = None)
   except flags.Error as error:
     if isinstance(error, flags.UnrecognizedFlagError):
       error = flags.UnrecognizedFlagError(error.flagname, suggestions=_near(error.flagname))
-    fail(' '.join(f'{error}'.split()) + f' (python -m {_module()} --help lists them)')
+    said = re.sub(r"\('(Non-boolean[^']*)'.*\)", r'\1', ' '.join(f'{error}'.split()))  # absl shows a tuple there
+    fail(f'{said} (python -m {_module()} --help lists them)')
     sys.exit(USAGE)
   for name in flags.FLAGS:
     if flags.FLAGS[name].present and flags.FLAGS[name].default is None and flags.FLAGS[name].value in ('', []):

@@ -10,6 +10,7 @@ XLA cannot write such a program down for the compilation cache, and what it does
 a process that has lowered one for CPUs writes nothing more to that cache.
 """
 import functools
+import itertools
 import json
 import math
 import platform
@@ -100,20 +101,39 @@ def places(x, kernel, stride, padding):
 
 
 def inputs_gradient(dy, kernel, size: tuple[int, int], stride: int, padding):
-  """The convolution of `dy`, spread over what each step skipped, with the filters turned round: [B, *size, C]."""
-  turned = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
-  if kernel.shape[:2] == (1, 1):  # the same if it is spread afterwards, for less work
-    return _spread(convolution(dy, turned, 1, padding), stride, size)
-  dy = _spread(dy, stride, [(have - 1) * stride + 1 for have in dy.shape[1:3]])
-  sides = tuple((window - 1 - before, have - given + before)
-                for have, given, window, (before, _) in zip(size, dy.shape[1:3], kernel.shape, padding))
-  return convolution(dy, turned, 1, sides)
+  """[B, *size, C]: for each place within a step the convolution of `dy` with the filters' pixels that meet it there.
+
+  One of `dy` spread over what each step skips is as right, and stride^2 times the work, most of it zeros.
+  """
+  turned = kernel.swapaxes(2, 3)
+  made = []
+  for place in itertools.product(range(stride), repeat=2):
+    part = _at_place(dy, turned, [-(-have // stride) for have in size], place, stride, padding)
+    if part is not None:
+      made.append(_spread(bits(part), place, stride, size))
+  return floats(functools.reduce(jnp.add, made))
 
 
-def _spread(x, stride: int, size):
-  """[B, h, w, C] -> [B, *size, C], with zeros between and after."""
-  after = [have - (given - 1) * stride - 1 for have, given in zip(size, x.shape[1:3])]
-  return jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *((0, n, stride - 1) for n in after), (0, 0, 0)))
+def _spread(x, place, stride: int, size):
+  """[B, h, w, C] -> [B, *size, C]: every `stride`-th row and column from that place on, and zeros between."""
+  edges = [(at, have - at - (given - 1) * stride - 1, stride - 1)
+           for at, have, given in zip(place, size, x.shape[1:3])]
+  return jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
+
+
+def _at_place(dy, turned, steps, place, stride, padding):
+  """[B, *steps, C]: what each step has at (row, column); None: no pixel of the filters meets it."""
+  firsts, sides = [], []
+  for at, (before, _), window, have, count in zip(place, padding, turned.shape, dy.shape[1:3], steps):
+    skipped, first = divmod(at + before, stride)
+    firsts.append(first)
+    sides.append((len(range(first, window, stride)) - 1 - skipped, count + skipped - have))
+  pixels = turned[firsts[0]::stride, firsts[1]::stride][::-1, ::-1]
+  if not pixels.size:
+    return None
+  cut = [(min(before, 0), min(after, 0), 0) for before, after in sides]
+  dy = jax.lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), *cut, (0, 0, 0)))
+  return convolution(dy, pixels, 1, tuple((max(before, 0), max(after, 0)) for before, after in sides))
 
 
 @functools.partial(custom_partitioning, static_argnums=(2, 3, 4))

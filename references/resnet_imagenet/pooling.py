@@ -73,6 +73,6 @@ gathered.defvjp(_forward, _backward)
 def max_pool(x):
   """[B, H, W, C], a float -> [B, ceil(H/2), ceil(W/2), C]; with XLA's gradient on TPUs, where ours was never run.
 
-  On NVIDIA's GPUs ours has been compiled, and not timed yet: 2.4 GB less of memory traffic, and no scatter, a step.
+  On NVIDIA's GPUs ours has no scatter, and 2.4 GB less of memory traffic a step (benchmarks/NOTES.md).
   """
   return platforms.dependent(x, cpu=gathered, cuda=gathered, default=windows)

@@ -62,6 +62,7 @@ def test_what_differs_is_refused_unless_it_is_named(sets, tmp_path):
     (('a', 'b'), "'a' is not a flag"), (('--compare', 'a', 'b', '--workdir=c'), 'give one of'),
     (('--workdir=a', 'b'), "'b' is not a flag"), (('--workdir=a', '--across=hardware'), 'belong to --compare'),
     (('--workdir=a', '--nopaired'), 'belong to --compare'), (('--workdir=a', '--output=x'), 'belong to --compare'),
+    (('--workdir=a', '--runs_needed=x'), 'runs_needed=x: Non-boolean argument to boolean flag (python'),
     (('--compare', 'a', 'b', '--across=hardwear'), 'choose from benchmark, target, hardware')])
 def test_wrong_flags_are_one_line_and_status_2(arguments, word):
   done = launch('score', *arguments)
