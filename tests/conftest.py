@@ -7,7 +7,7 @@ from pathlib import Path
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 # LLVM at a lower level: the tests of this process compile much and compute little, and take three quarters of the time.
-# Launchers that they start compile as everybody's do; XLA_FLAGS=--xla_backend_optimization_level=3 has all do so.
+# XLA_FLAGS=--xla_backend_optimization_level=3 has all compile as everybody does.
 _flags = os.environ.get('XLA_FLAGS')
 os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=1 {_flags or ""}'.strip()  # the last one counts
 

@@ -98,6 +98,18 @@ def test_programs_are_traced_for_the_platform_of_their_mesh_alone(platform, monk
   assert seen == {(name, platform) for name in real}
 
 
+def test_what_runs_once_is_compiled_in_haste_on_cpus_to_the_same_bits(monkeypatch):
+  made, real = [], programs.compiled
+  monkeypatch.setattr(programs, 'compiled', lambda lowered, options: made.append((list(lowered), options)) or real(
+      made[0][0], options))
+  compiled = programs.compile_all(Seams(ToyConfig()), mesh.make_mesh(jax.devices()[:2]), microbatches=1, chunk_steps=1,
+                                  device_loop=False)
+  (lowered, options), = made
+  assert options == {('init', None): {'xla_backend_optimization_level': 1}}
+  thorough = dict(lowered)['init', None].compile({'xla_backend_optimization_level': 3})
+  assert_same(compiled.init(np.uint32(3)), thorough(np.uint32(3)))
+
+
 @pytest.mark.parametrize('enabled', [True, False])
 def test_garbage_is_looked_for_again_once_programs_are_compiled(enabled, monkeypatch):
   frozen = []
@@ -129,19 +141,20 @@ def test_an_error_in_one_program_does_not_wait_for_others():
     def __init__(self, name, wait=False):
       self.name, self.wait = name, wait
 
-    def compile(self):
+    def compile(self, options):
       assert not self.wait or held.wait(60)
       made.append(self.name)
-      return self.name
+      return self.name, options
 
   def fails():
     yield 'slow', Program('slow', wait=True)
     yield 'next', Program('next')
     raise TypeError('of tracing')
   with pytest.raises(TypeError, match='of tracing'):
-    programs.compiled(fails())
+    programs.compiled(fails(), {})
   assert not made, 'it did not wait for the one that is being compiled'
-  assert programs.compiled([('a', Program('A')), ('b', Program('B'))]) == {'a': 'A', 'b': 'B'}
+  assert programs.compiled([('a', Program('A')), ('b', Program('B'))], {'b': {'level': 1}}) == {
+      'a': ('A', None), 'b': ('B', {'level': 1})}
   held.set()
   deadline = time.monotonic() + 60
   while 'slow' not in made and time.monotonic() < deadline:
