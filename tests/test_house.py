@@ -49,8 +49,9 @@ def test_the_core_can_be_read_in_an_evening():
   for part, (limit, names) in PARTS.items():
     assert sum(lines.pop(name) for name in names) <= limit, part
   # 1,500 for everything that a CIFAR-10 run needs; LARS, LAMB, sharded optimizer states, damaged checkpoints, compiling
-  # while the next program is traced, for one platform alone, without looking for garbage and what runs once in haste, running each once
-  # before the first step, and the check of a config's fields, which each reference had for itself, on top.
+  # while the next program is traced, for one platform alone, without looking for garbage and what runs once in haste,
+  # running each program once before the first step, and the check of a config's fields, which each reference had for
+  # itself, on top.
   assert sum(lines.values()) <= 1717
   assert sum(map(code_lines, page)) <= 636
   scripts = [line for p in (ROOT / 'scoring' / 'page').glob('*.js') for line in p.read_text().splitlines()]
