@@ -144,7 +144,7 @@ def installed(image_size, example) -> tuple[dict, dict[str, str]]:
 
 
 def main() -> int:
-  images = [path.read_bytes() for path in sorted(Path(FLAGS.images).rglob('*')) if FLAGS.images and path.is_file()
+  images = [path.read_bytes() for path in sorted(Path(FLAGS.images).rglob('*')) if path.is_file()
             and path.suffix.lower() in ('.jpg', '.jpeg')]
   if not images or not jpeg.compiled():
     raise Problem(f'--images={FLAGS.images}: no .jpg or .jpeg there' if not images else

@@ -103,37 +103,41 @@ def places(x, kernel, stride, padding):
 def inputs_gradient(dy, kernel, size: tuple[int, int], stride: int, padding):
   """[B, *size, C]: for each place within a step the convolution of `dy` with the filters' pixels that meet it there.
 
-  One of `dy` spread over what each step skips is as right, and stride^2 times the work, most of it zeros.
+  One of `dy` spread over what each step skips is as right, but most of what it multiplies is zeros.
   """
   turned = kernel.swapaxes(2, 3)
-  made = []
-  for place in itertools.product(range(stride), repeat=2):
-    part = _at_place(dy, turned, [-(-have // stride) for have in size], place, stride, padding)
-    if part is not None:
-      made.append(_spread(bits(part), place, stride, size))
-  return floats(functools.reduce(jnp.add, made))
+  parts = {place: _at_place(dy, turned, place, size, stride, padding)
+           for place in itertools.product(range(stride), repeat=2)}
+  return floats(functools.reduce(jnp.add, [
+      _spread(bits(part), place, stride, size) for place, part in parts.items() if part is not None]))
 
 
 def _spread(x, place, stride: int, size):
-  """[B, h, w, C] -> [B, *size, C]: every `stride`-th row and column from that place on, and zeros between."""
+  """[B, h, w, C] -> [B, *size, C]: every `stride`-th row and column from that place on, and zeros elsewhere."""
   edges = [(at, have - at - (given - 1) * stride - 1, stride - 1)
            for at, have, given in zip(place, size, x.shape[1:3])]
   return jax.lax.pad(x, jnp.zeros((), x.dtype), ((0, 0, 0), *edges, (0, 0, 0)))
 
 
-def _at_place(dy, turned, steps, place, stride, padding):
-  """[B, *steps, C]: what each step has at (row, column); None: no pixel of the filters meets it."""
-  firsts, sides = [], []
-  for at, (before, _), window, have, count in zip(place, padding, turned.shape, dy.shape[1:3], steps):
+def _at_place(dy, turned, place, size, stride, padding):
+  """[B, h, w, C]: what steps have at (row, column), without zeros at the end; None: nothing meets it.
+
+  oneDNN is never padded by its whole window, which ends the process at times, nor given anything empty.
+  """
+  firsts, cuts, sides = [], [], []
+  for at, wanted, (before, _), window, have in zip(place, size, padding, turned.shape, dy.shape[1:3]):
     skipped, first = divmod(at + before, stride)
+    taps, steps = len(range(first, window, stride)), len(range(at, wanted, stride))
+    more = taps - 1 - skipped, steps + skipped - have  # than `dy` has, or less
+    cut, side = [min(n, 0) for n in more], [min(max(n, 0), taps - 1) for n in more]
+    if not taps or not steps or have + sum(cut) < 1 or have + sum(cut) + sum(side) < taps:
+      return None
     firsts.append(first)
-    sides.append((len(range(first, window, stride)) - 1 - skipped, count + skipped - have))
+    cuts.append((*cut, 0))
+    sides.append(tuple(side))
   pixels = turned[firsts[0]::stride, firsts[1]::stride][::-1, ::-1]
-  if not pixels.size:
-    return None
-  cut = [(min(before, 0), min(after, 0), 0) for before, after in sides]
-  dy = jax.lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), *cut, (0, 0, 0)))
-  return convolution(dy, pixels, 1, tuple((max(before, 0), max(after, 0)) for before, after in sides))
+  dy = jax.lax.pad(dy, jnp.zeros((), dy.dtype), ((0, 0, 0), *cuts, (0, 0, 0)))
+  return convolution(dy, pixels, 1, tuple(sides))
 
 
 @functools.partial(custom_partitioning, static_argnums=(2, 3, 4))

@@ -10,15 +10,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 'references/cifar/configs/digits.py'
 # LLVM at a lower level, as in conftest.py: cold, a training of a small ResNet takes half the time, and most tests here
-# are such trainings. env={'XLA_FLAGS': ''} has a launcher compile as everybody's does.
-QUICK = {'XLA_FLAGS': f'--xla_backend_optimization_level=1 {os.environ.get("XLA_FLAGS", "")}'.strip()}
+# are such trainings. XLA_FLAGS=--xla_backend_optimization_level=3 has all compile as everybody's do.
+XLA_FLAGS = f'--xla_backend_optimization_level=1 {os.environ.get("XLA_FLAGS", "")}'.strip()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and what they start too
   signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def start(module: str, *arguments, env=None) -> subprocess.Popen:
+  """A launcher; `env` is added to what there is, and its XLA_FLAGS to those of all tests."""
+  env = {**(env or {}), 'XLA_FLAGS': f'{XLA_FLAGS} {(env or {}).get("XLA_FLAGS", "")}'.strip()}
   return subprocess.Popen([sys.executable, '-m', f'launchers.{module}', *map(str, arguments)], cwd=ROOT, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **QUICK, **(env or {})})
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, **env})
 
 
 def start_pod(workdir, processes: int, *arguments, config='tests/launchers/slow_digits.py') -> subprocess.Popen:

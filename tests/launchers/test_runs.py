@@ -14,6 +14,7 @@ from launchers import checkout, command, header, many
 from scoring import ledger, mlperf, record, review
 from scoring import tape as tapes
 from scoring.problem import Problem
+from tests.launchers import running
 from tests.launchers.running import DIGITS, ROOT, finish, kill, launch, one_line, read_json, start, train, wait_for
 from tests.tapes import Story
 
@@ -181,7 +182,8 @@ def test_a_set_goes_on_where_it_was_stopped_and_adds_runs(tmp_path):
   for flag, xla, words in (
       ('--usd_per_hour=3', '', "the price of its runs is None, that of run_003 would be {'name': '--usd_per_hour'"),
       ('--division=open', '', "the division of its runs is 'closed', that of run_003 would be 'open'"),
-      ('--runs=4', '--xla_cpu_enable_fast_math=false', "xla_flags of its runs is '', that of run_003 would be '--xla")):
+      ('--runs=4', '--xla_cpu_enable_fast_math=false',
+       f"xla_flags of its runs is '{running.XLA_FLAGS}', that of run_003 would be '{running.XLA_FLAGS} --xla_cpu_enable")):
     done = train(tmp_path, *SHORT, '--runs=4', flag, env={'XLA_FLAGS': xla})
     assert done.returncode == 1 and words in one_line(done.stderr)
   moved = shutil.copytree(tmp_path, tmp_path.with_name(f'{tmp_path.name}_moved'))

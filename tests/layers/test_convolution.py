@@ -48,6 +48,17 @@ def test_onednns_are_xlas(monkeypatch, window, stride, padding, batch, size, dty
 
 
 @pytest.mark.parametrize('dtype, tolerance', TOLERANCES)
+@pytest.mark.parametrize('size, window, stride, padding', [
+    ((3, 6), (3, 6), 4, ((0, 1), (4, 2))),  # of which oneDNN, asked to pad a pixel by its window, ends the process
+    ((2, 4), (3, 3), 2, ((2, 0), (1, 1))), ((7, 1), (4, 4), 4, ((3, 2), (3, 3))), ((5, 5), (2, 2), 2, ((0, 0),) * 2),
+    ((4, 6), (3, 3), 2, ((0, 0),) * 2), ((9, 10), (1, 2), 3, ((0, 0), (1, 0)))])
+@pytest.mark.parametrize('batch', [1, 4])
+def test_onednns_of_tiny_images_are_xlas(batch, size, window, stride, padding, dtype, tolerance):
+  assert_it_is_xlas(lambda x, kernel: convolution.by_onednn(x, kernel, stride, padding), (batch, *size, 1),
+                    (*window, 1, 3), stride, padding, dtype, tolerance)
+
+
+@pytest.mark.parametrize('dtype, tolerance', TOLERANCES)
 @pytest.mark.parametrize('channels, filters', [(24, 64), (64, 33)])
 def test_onednns_of_many_channels_are_xlas(channels, filters, dtype, tolerance):
   padding = ((1, 0), (1, 0))
