@@ -179,11 +179,12 @@ def test_a_set_goes_on_where_it_was_stopped_and_adds_runs(tmp_path):
   done = train(tmp_path, *SHORT, '--runs=4', '--organization=Another')
   assert done.returncode == 1 and "'Another'" in one_line(done.stderr) and 'the submitter of its runs' in done.stderr
   assert train(tmp_path, *SHORT, '--runs=3', '--organization=Another').returncode == 0, 'nothing is added'
+  flags = running.XLA_FLAGS
   for flag, xla, words in (
       ('--usd_per_hour=3', '', "the price of its runs is None, that of run_003 would be {'name': '--usd_per_hour'"),
       ('--division=open', '', "the division of its runs is 'closed', that of run_003 would be 'open'"),
       ('--runs=4', '--xla_cpu_enable_fast_math=false',
-       f"xla_flags of its runs is '{running.XLA_FLAGS}', that of run_003 would be '{running.XLA_FLAGS} --xla_cpu_enable")):
+       f"xla_flags of its runs is '{flags}', that of run_003 would be '{flags} --xla_cpu_enable")):
     done = train(tmp_path, *SHORT, '--runs=4', flag, env={'XLA_FLAGS': xla})
     assert done.returncode == 1 and words in one_line(done.stderr)
   moved = shutil.copytree(tmp_path, tmp_path.with_name(f'{tmp_path.name}_moved'))
