@@ -6,10 +6,10 @@ from pathlib import Path
 # libtpu is installed to compile for TPUs; without this it would look for one in each process, and complain.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
-# LLVM at a lower level: the tests of this process compile much and compute little, and take three quarters of the time.
-# XLA_FLAGS=--xla_backend_optimization_level=3 has all compile as everybody does.
+from tests.launchers.running import XLA_FLAGS
+
 _flags = os.environ.get('XLA_FLAGS')
-os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=1 {_flags or ""}'.strip()  # the last one counts
+os.environ['XLA_FLAGS'] = XLA_FLAGS
 
 import jax
 import pytest

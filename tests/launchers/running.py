@@ -9,8 +9,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DIGITS = 'references/cifar/configs/digits.py'
-# LLVM at a lower level, as in conftest.py: cold, a training of a small ResNet takes half the time, and most tests here
-# are such trainings. XLA_FLAGS=--xla_backend_optimization_level=3 has all compile as everybody's do.
+# LLVM at a lower level, for tests and the launchers that they start: both compile much and compute little. Most files
+# take three quarters of the time, a training of a small ResNet without a cache half. The last of two counts:
+# XLA_FLAGS=--xla_backend_optimization_level=3 has all compile as everybody does.
 XLA_FLAGS = f'--xla_backend_optimization_level=1 {os.environ.get("XLA_FLAGS", "")}'.strip()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell's background jobs have it, and what they start too
   signal.signal(signal.SIGINT, signal.default_int_handler)
