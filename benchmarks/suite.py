@@ -103,12 +103,17 @@ def kept(old: list[dict], new: list[dict]) -> list[dict]:
   """Old lines, without those of a command that was run again and those that ask what a new one answers.
 
   A line without a peer answers less than one with it, and a failure nothing: both only replace their own command's.
+  A failure goes too where the same was told other folders.
   """
   def asked(line):
     return line['machine'], line['benchmark'], what(line)
-  commands = {(line['machine'], line['command']) for line in new}
+
+  def typed(line, folders):
+    words = line['command'].split()
+    return line['machine'], *(word for word in words if folders or not word.endswith('=...'))  # report.shown
+  commands = {typed(line, folders) for line in new for folders in (True, False)}
   answered = {asked(line) for line in new if line.get('peer_name')}
-  return [line for line in old if (line['machine'], line['command']) not in commands
+  return [line for line in old if typed(line, 'ours' in line) not in commands
           and not ('ours' in line and asked(line) in answered)] + new
 
 
@@ -226,7 +231,8 @@ def main() -> int:
   output, failed = Path(FLAGS.output or file(report.host())), False
   for name in () if FLAGS.table else FLAGS.only:
     for arguments in COMMANDS[name]:
-      filled = [a.format(**{flag: FLAGS[flag].value for flag in PLACES}) for a in arguments]
+      told = {flag: FLAGS[flag].value for flag in PLACES}
+      filled = [made for a in arguments if not (made := a.format(**told)).endswith('=')]  # what it was not told
       new = measured(name, filled, 60 * FLAGS.timeout_minutes)
       print(*map(row, new), sep='\n', flush=True)
       failed |= any('ours' not in line for line in new)

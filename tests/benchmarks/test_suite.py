@@ -148,6 +148,9 @@ def test_what_is_measured_again_replaces_lines_of_the_command_and_of_the_questio
   again = {**LINE, 'ours': 1.0}
   assert suite.kept([LINE, other, failed], [again]) == [other, again]
   assert suite.kept([LINE, other], [failed]) == [other, failed]
+  told = {**LINE, 'command': f'{LINE["command"]} --images=...'}
+  assert suite.kept([failed, other], [told]) == [other, told], 'what lacked a folder has it now'
+  assert suite.kept([told, other], [failed]) == [told, other, failed], 'what lacks a folder says nothing of what had it'
   narrower = {**again, 'command': 'python -m benchmarks.latency --references=airbench'}
   assert suite.kept([LINE, other], [narrower]) == [other, narrower]
   assert suite.kept([LINE], [{**narrower, 'dtype': 'bfloat16'}])[0] == LINE, 'another question'
@@ -173,12 +176,14 @@ def test_what_was_not_run_is_named():
 
 def test_lines_go_to_the_file_that_is_named_and_a_failure_is_an_error(tmp_path, monkeypatch):
   readme = (suite.ROOT / 'README.md').read_text()
-  code = ('from benchmarks import suite; from launchers import command; suite.COMMANDS["none"] = ((),); '
-          'suite.define_flags(); command.script(suite.main, "")')
+  code = ('from benchmarks import suite; from launchers import command; '
+          'suite.COMMANDS["none"] = (("--images={images}",),); suite.define_flags(); command.script(suite.main, "")')
   done = subprocess.run([sys.executable, '-c', code, '--only=none', f'--output={tmp_path / "lines"}'], cwd=suite.ROOT,
                         capture_output=True, text=True)
   assert done.returncode == 1 and 'No module named benchmarks.none' in done.stdout
-  assert len(suite.read(tmp_path / 'lines')) == 1 and (suite.ROOT / 'README.md').read_text() == readme
+  (line,) = suite.read(tmp_path / 'lines')
+  assert line['command'] == 'python -m benchmarks.none', 'without the folder that it was not told'
+  assert (suite.ROOT / 'README.md').read_text() == readme
 
 
 def test_a_line_says_when_where_and_how(capsys):
