@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import numerics
 from references.cifar.cifar10 import Config
+from tests.drawn import drawn
 from training.step import init_state
 
 
@@ -26,7 +27,7 @@ def test_the_sides_of_cifar_agree_and_share_no_kernel():
 
   def make():
     task = Config(widths=(4, 8, 8), batch_size=4, compute_dtype='float32', optimizer='muon').make_task('')
-    variables = {k: x for k, x in jax.jit(task.init)(jax.random.key(0)).items() if k != 'lookahead'}
+    variables = {k: x for k, x in drawn(task.init).items() if k != 'lookahead'}
     program = str(jax.make_jaxpr(task.logits)(variables, images))
     return np.asarray(jax.jit(task.logits)(variables, images)), program.count('custom_vjp_call')
   (ours, kernels), (theirs, none) = both('cifar', make)

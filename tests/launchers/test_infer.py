@@ -6,13 +6,13 @@ import subprocess
 import sys
 import types
 
-import jax
 import pytest
 
 from launchers import traffic
 from references.squad import bert_task, weights
 from scoring import dawnbench, inference, scenarios
 from scoring import tape as tapes
+from tests.drawn import drawn
 from tests.input_pipelines import made_squad
 from tests.launchers.running import DIGITS, finish, launch, one_line, read_json, start, train, wait_for
 
@@ -35,7 +35,7 @@ def runs(tmp_path_factory):
   assert done.returncode == 0, done.stderr
   sizes = {'num_layers': 1, 'width': 32, 'num_heads': 2, 'feed_forward': 64, 'vocabulary': len(made_squad.VOCAB)}
   made = bert_task.Config(batch_size=16, **sizes).make_task('')
-  weights.save(folder / 'model.safetensors', jax.device_get(made.init(jax.random.key(7))['params']))
+  weights.save(folder / 'model.safetensors', drawn(made.init)['params'])
   text = (f'--data_dir={folder / "data"}', *TEXT)
   flags = {
       'digits': (f'--config={DIGITS}', '--config.num_epochs=5', '--config.stop=end'),

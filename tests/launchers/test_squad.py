@@ -3,11 +3,11 @@ import json
 import subprocess
 import sys
 
-import jax
 import pytest
 
 from references.squad import bert_task, evaluate, weights
 from scoring import tape as tapes
+from tests.drawn import drawn
 from tests.input_pipelines import made_squad
 from tests.launchers.running import ROOT, kill, launch, one_line, read_json, start, train, wait_for
 from training import checkpoint
@@ -88,7 +88,7 @@ def test_bert_is_fine_tuned_from_a_file_of_weights_resumes_and_is_exported(data,
   assert launch('prepare', '--dataset=squad', f'--from_dir={data / "files"}', f'--data_dir={tmp_path}',
                 f'--vocab={tmp_path / "vocab.txt"}').returncode == 0
   task = bert_task.Config(batch_size=16, **sizes).make_task('')
-  weights.save(tmp_path / 'model.safetensors', jax.device_get(task.init(jax.random.key(7))['params']))
+  weights.save(tmp_path / 'model.safetensors', drawn(task.init)['params'])
   flags = (f'--data_dir={tmp_path}', f'--config.init_from={tmp_path / "model.safetensors"}', '--config.batch_size=16',
            '--config.buckets=(64,128)', '--config.num_epochs=2', '--config.eval_batch_size=16',
            '--config.compute_dtype=float32', '--config.learning_rate=0.002', '--config.target_f1=0.1',
@@ -110,7 +110,7 @@ def test_bert_is_fine_tuned_from_a_file_of_weights_resumes_and_is_exported(data,
   assert 'is not a run of BERT' in one_line(export(run).stderr) and 'no checkpoint' in one_line(export(tmp_path).stderr)
   done = export(tmp_path / 'run')
   assert done.returncode == 0 and f'step {made["final_step"]}' in done.stdout, done.stderr
-  params = weights.load(tmp_path / 'out.safetensors', jax.device_get(task.init(jax.random.key(0))['params']))
+  params = weights.load(tmp_path / 'out.safetensors', drawn(task.init)['params'])
   assert checkpoint.sha256(params) == made['parameters_sha256']
   done = train(tmp_path / 'other', *flags, '--config.width=64', config=BERT)
   assert done.returncode == 1 and 'model.safetensors: tensor bert.' in one_line(done.stderr)

@@ -17,6 +17,7 @@ from references.squad.bert import Bert, Sizes, for_all, gelu
 from references.squad.bert_task import Config
 from references.squad.model import NEVER
 from scoring.problem import Problem
+from tests.drawn import drawn
 from tests.input_pipelines import made_squad
 from tests.references.test_digits import describe
 from tests.references.test_resnet import golden
@@ -37,8 +38,8 @@ def inputs(length=12, real=9):
 def made(**more):
   """(apply, params) of a network, as programs; op by op it would take a minute."""
   network = Bert(SIZES, **more)
-  init = jax.jit(functools.partial(network.init, train=False))
-  return jax.jit(network.apply, static_argnames='train'), jax.device_get(init(jax.random.key(0), *inputs())['params'])
+  params = drawn(functools.partial(network.init, train=False), *inputs())['params']
+  return jax.jit(network.apply, static_argnames='train'), params
 
 
 @pytest.fixture(scope='module')
@@ -328,6 +329,6 @@ def test_values_that_make_no_sense_are_one_line(change, words):
 def test_a_run_begins_with_the_weights_of_the_file(data_dir, tmp_path):
   path, params = altered(tmp_path, lambda t: t)
   task = Config(**SMALL, init_from=str(path)).make_task(str(data_dir))
-  found = task.import_variables(jax.device_get(task.init(jax.random.key(5))))
+  found = task.import_variables(drawn(task.init, seed=5))
   jax.tree.map(np.testing.assert_array_equal, found['params'], params)
   assert task.tricks == {'pretrained_weights': str(path)}

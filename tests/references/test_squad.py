@@ -18,6 +18,7 @@ from references.squad.model import NEVER, Reader, SeparableConv, best_span, cont
 from references.squad.task import Config
 from references.squad.vectors import read_vectors
 from scoring.problem import Problem
+from tests.drawn import drawn
 from tests.input_pipelines import made_squad
 from tests.references.test_digits import describe
 from tests.references.test_resnet import golden
@@ -43,11 +44,11 @@ def network(**sizes):
                    **sizes})
 
 
+@functools.cache
 def made():
   """A network as programs: (its variables, its apply, which trains if `train`); op by op it would take a minute."""
   net = network()
-  variables = jax.jit(functools.partial(net.init, train=False))(jax.random.key(0), *inputs())
-  return variables, jax.jit(net.apply, static_argnames='train')
+  return drawn(functools.partial(net.init, train=False), *inputs()), jax.jit(net.apply, static_argnames='train')
 
 
 def inputs(length=12, asked=5, real=9, real_asked=4, seed=0):
@@ -242,7 +243,7 @@ def test_the_run_begins_with_the_vectors_of_the_file(data_dir, tmp_path):
   file.write_text('tower 1 2 3\nred 4 5 6\n')
   task = dataclasses.replace(Config(**SMALL), word_vectors=str(file), vector_width=3).make_task(str(data_dir))
   assert task.tricks == {'pretrained_word_vectors': str(file)}
-  variables = task.import_variables(task.init(jax.random.key(0)))
+  variables = task.import_variables(drawn(task.init))
   words = squad.vocabulary(data_dir)
   table = variables['vectors']['embed']['table']
   assert table[words.index('tower')].tolist() == [1, 2, 3] and table[words.index('red')].tolist() == [4, 5, 6]
@@ -284,7 +285,10 @@ def test_configs_of_the_same_family_differ_where_they_say():
 
 
 def test_a_batch_of_real_questions_can_be_learned(squad_files, tmp_path):
-  squad_prepare.prepare(tmp_path, squad_files, None)
+  made_squad.write(tmp_path / 'files', *(
+      {'version': '1.1', 'data': json.loads((squad_files / name).read_text())['data'][:5]}
+      for name in ('train-v1.1.json', 'dev-v1.1.json')))
+  squad_prepare.prepare(tmp_path, tmp_path / 'files', None)
   config = dataclasses.replace(tiny.get_config(), batch_size=8, buckets=(160,), dropout=0.0, word_dropout=0.0)
   task = config.make_task(str(tmp_path))
   assert json.dumps(task.hyperparameters)

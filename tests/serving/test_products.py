@@ -11,6 +11,7 @@ import pytest
 from layers import onednn
 from references.resnet_imagenet.model import ResNet
 from serving import products
+from tests.drawn import drawn
 
 CLOSE = {'float32': dict(rtol=1e-5, atol=1e-4), 'bfloat16': dict(rtol=2**-8, atol=1e-4)}  # its last bit, halved
 NAMES = ('', 'relu', 'gelu', 'gelu_tanh', 'silu')
@@ -155,7 +156,7 @@ def test_a_folded_network_is_one_call_a_convolution(monkeypatch, dtype):
   made = task.Config(dataset='synthetic', num_train_examples=64, num_eval_examples=40, num_classes=8, batch_size=8,
                      depth=14, width=8, image_sizes=(32,), eval_resize=32, eval_image_size=32, eval_batch_size=16,
                      compute_dtype=dtype).make_task('')
-  served = made.serve(jax.jit(made.init)(jax.random.key(1)), fold=True)
+  served = made.serve(drawn(made.init), fold=True)
   program = functools.partial(counted, served.answer, served.weights, jax.ShapeDtypeStruct((4, 32, 32, 3), 'uint8'))
   assert program(platform='cuda') == [17, 1, 0]
   assert program(platform='cpu') == ([0, 1, 17] if onednn.available(dtype) else [17, 1, 0])

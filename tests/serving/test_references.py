@@ -14,20 +14,11 @@ from scoring.problem import Problem
 from serving import folding, products
 from serving.engine import Engine
 from serving.samples import Samples
+from tests.drawn import drawn
 from training.evaluation import exact_metrics
 
 SMOKE = dict(dataset='synthetic', num_train_examples=64, num_eval_examples=40, num_classes=8, batch_size=8, depth=14,
              width=8, image_sizes=(32,), eval_resize=32, eval_image_size=32, eval_batch_size=16)
-
-
-@jax.jit
-def shaken(variables, seed=0):
-  """Variables of which nothing is as it was initialised: statistics and scales of a network that has learned."""
-  keys = iter(jax.random.split(jax.random.key(seed), 1000))
-  def one(path, x):
-    noise, name = jax.random.uniform(next(keys), x.shape, minval=0.5, maxval=1.5), jax.tree_util.keystr(path)
-    return noise if 'var' in name or 'scale' in name else x + 0.1 * (noise - 1)
-  return jax.tree_util.tree_map_with_path(one, variables)
 
 
 def answers(served, size):
@@ -65,7 +56,7 @@ def tasks():
 @pytest.mark.parametrize('config', [pytest.param(config, id=name) for name, config in tasks()])
 def test_answers_are_those_of_the_evaluation(config):
   made = config.make_task('')
-  variables = shaken(jax.jit(made.init)(jax.random.key(1)))
+  variables = drawn(made.init)
   served = made.serve(variables, fold=False)
   found = answers(served, config.eval_batch_size)
   metrics, counted = served.measure(found)
@@ -85,7 +76,7 @@ def test_answers_are_those_of_the_evaluation(config):
 def test_folded_logits_are_those_of_the_normalised_network(monkeypatch, config, dtype, tolerance):
   monkeypatch.setattr(products, 'FEW', 0)  # even small ones by oneDNN, where it is
   made = dataclasses.replace(config, compute_dtype=dtype).make_task('')
-  variables = shaken({k: x for k, x in jax.jit(made.init)(jax.random.key(1)).items() if k != 'lookahead'})
+  variables = {k: x for k, x in drawn(made.init).items() if k != 'lookahead'}
   served = made.serve(variables, fold=True)
   leaves, before = jax.tree.leaves(served.weights), jax.tree.leaves(variables)
   assert served.folded and len(leaves) < len(before)
@@ -104,8 +95,7 @@ def test_folded_logits_of_bert_are_those_of_the_evaluation(monkeypatch, dtype, t
   net = bert.Bert(bert.Sizes(2, 16, 2, 32, vocabulary=50, positions=12), dtype=jnp.dtype(dtype))
   tokens = np.random.default_rng(0).integers(0, 50, (3, 9), np.int32)
   batch = tokens, (tokens > 25).astype(np.int32), np.arange(9) < np.array([[9], [4], [1]])
-  params = shaken(jax.jit(functools.partial(net.init, train=False))(jax.random.key(0), *batch))['params']
-  params = jax.tree.map(lambda x: x * 5 if x.ndim > 1 else x, params)  # so that attention looks somewhere
+  params = drawn(functools.partial(net.init, train=False), *batch)['params']
   keep = lambda path: 'qa_outputs' in path
   folded = folding.cast(folding.turned(params, keep), dtype, keep)
   ours = net.clone(folded=True).apply({'params': folded}, *batch, train=False)
@@ -119,7 +109,7 @@ def test_folded_logits_of_bert_are_those_of_the_evaluation(monkeypatch, dtype, t
 def test_fewer_classes_than_five_are_padded():
   config = photographs.Config(**{**SMOKE, 'num_classes': 3}, compute_dtype='float32')
   made = config.make_task('')
-  found = answers(made.serve(made.init(jax.random.key(0)), fold=True), 8)
+  found = answers(made.serve(drawn(made.init), fold=True), 8)
   assert all((rows[:, 3:] == -1).all() and (np.sort(rows[:, :3]) == [0, 1, 2]).all() for _, rows in found)
 
 
