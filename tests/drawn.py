@@ -5,7 +5,7 @@ import numpy as np
 
 
 def drawn(init, *arguments, seed: int = 0):
-  """What `init(key, *arguments)` makes, of which nothing is as it was initialised: numpy arrays of its shapes and types.
+  """What `init(key, *arguments)` makes, of which nothing is as initialised: numpy arrays of its shapes and types.
 
   Kernels are normal and keep the size of what goes through, scales and variances are from 0.5 to 1.5, all else, means
   and biases, from -0.1 to 0.1; integers are 0.
