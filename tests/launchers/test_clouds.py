@@ -17,7 +17,7 @@ from tests.clusters import gcloud, manifests
 from tests.launchers.running import launch, one_line
 
 GOLDEN = Path(__file__).parent / 'golden'
-CONFIG = '--config=references/resnet_imagenet/configs/smoke.py'
+CONFIG = '--config=tests/launchers/bare.py'
 GKE = ('--cluster=gke', '--gke_image=registry.example/daybreak:1', '--gke_claim=shared')
 TPU = ('--cluster=tpu_vm', '--tpu_zone=us-west4-a')
 SHARED = ('--checkpoint_dir=gs://bucket/run',)
@@ -225,7 +225,7 @@ def test_without_gcloud_nothing_is_tried(tmp_path):
 def test_machines_are_deleted_at_once_when_training_is_ended(whole, send, number, status, tmp_path):
   """By a signal to the script or to launchers.pod; killpg as a terminal's Ctrl-C."""
   flags, workdir, more = PLANS['tpu_vm']
-  (tmp_path / 'references').symlink_to(tapes.ROOT / 'references')  # --config is looked for where the command is typed
+  (tmp_path / 'tests').symlink_to(tapes.ROOT / 'tests')  # --config is looked for where the command is typed
   process = begin([sys.executable, '-m', 'launchers.pod', *flags, '--', CONFIG, f'--workdir={workdir}', *more] if whole
                   else script(tmp_path), tmp_path, seconds=300)
   while 'launchers.train' not in ((tmp_path / 'calls').read_text() if (tmp_path / 'calls').exists() else ''):

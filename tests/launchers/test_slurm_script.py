@@ -11,7 +11,7 @@ from launchers.clusters import slurm
 from tests.launchers.running import ROOT, launch, one_line
 
 GOLDEN = Path(__file__).parent / 'golden'
-CONFIG = '--config=references/cifar/configs/digits.py'
+CONFIG = '--config=tests/launchers/bare.py'
 # Each notes what it was called with. srun ends with $SRUN, or, where that is empty, with $AFTER_TERM once scancel came.
 STAND_INS = {
     'srun': 'printf "%s\\0" "$@" >"$FAKE/srun"; [ "$SRUN" ] && exit "$SRUN"; trap "exit $AFTER_TERM" USR2\n'
