@@ -28,9 +28,9 @@ else:
 
 # Files that take a minute or more: they go first, so that no process is left alone with one (make test).
 LONG = [Path(__file__).parent / name for name in (
-    'launchers/test_infer.py', 'training/test_core.py', 'serving/test_references.py', 'references/test_cifar10.py',
-    'launchers/test_squad.py', 'launchers/test_runs.py', 'references/test_squad.py', 'launchers/test_compile.py',
-    'launchers/test_clouds.py', 'references/test_bert.py', 'launchers/test_prepare_images.py')]
+    'launchers/test_infer.py', 'launchers/test_runs.py', 'training/test_core.py', 'launchers/test_compile.py',
+    'launchers/test_squad.py', 'launchers/test_prepare_images.py', 'references/test_cifar10.py',
+    'layers/test_convolution.py', 'references/test_squad.py', 'launchers/test_bad_input.py')]
 
 
 def pytest_collection_modifyitems(items):
