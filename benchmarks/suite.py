@@ -108,13 +108,13 @@ def kept(old: list[dict], new: list[dict]) -> list[dict]:
   def asked(line):
     return line['machine'], line['benchmark'], what(line)
 
-  def typed(line, folders):
+  def typed(line, folders: bool):
     words = line['command'].split()
-    return line['machine'], *(word for word in words if folders or not word.endswith('=...'))  # report.shown
-  commands = {typed(line, folders) for line in new for folders in (True, False)}
+    return line['machine'], *(word for word in words if folders or not word.endswith(('=...', '=')))  # report.shown
+  commands, whatever_folders = ({typed(line, folders) for line in new} for folders in (True, False))
   answered = {asked(line) for line in new if line.get('peer_name')}
-  return [line for line in old if typed(line, 'ours' in line) not in commands
-          and not ('ours' in line and asked(line) in answered)] + new
+  return [line for line in old if typed(line, True) not in commands and not (
+      asked(line) in answered if 'ours' in line else typed(line, False) in whatever_folders)] + new
 
 
 def file(machine: str) -> Path:
@@ -232,7 +232,7 @@ def main() -> int:
   for name in () if FLAGS.table else FLAGS.only:
     for arguments in COMMANDS[name]:
       told = {flag: FLAGS[flag].value for flag in PLACES}
-      filled = [made for a in arguments if not (made := a.format(**told)).endswith('=')]  # what it was not told
+      filled = [a.format(**told) for a in arguments if all(told[flag] for flag in PLACES if f'{{{flag}}}' in a)]
       new = measured(name, filled, 60 * FLAGS.timeout_minutes)
       print(*map(row, new), sep='\n', flush=True)
       failed |= any('ours' not in line for line in new)

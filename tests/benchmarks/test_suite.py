@@ -151,6 +151,8 @@ def test_what_is_measured_again_replaces_lines_of_the_command_and_of_the_questio
   told = {**LINE, 'command': f'{LINE["command"]} --images=...'}
   assert suite.kept([failed, other], [told]) == [other, told], 'what lacked a folder has it now'
   assert suite.kept([told, other], [failed]) == [told, other, failed], 'what lacks a folder says nothing of what had it'
+  alone, mistyped = {**LINE, 'peer_name': None}, {**failed, 'command': told['command']}
+  assert suite.kept([alone], [mistyped]) == [alone, mistyped], 'nor what had another of what had none'
   narrower = {**again, 'command': 'python -m benchmarks.latency --references=airbench'}
   assert suite.kept([LINE, other], [narrower]) == [other, narrower]
   assert suite.kept([LINE], [{**narrower, 'dtype': 'bfloat16'}])[0] == LINE, 'another question'

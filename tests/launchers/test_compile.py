@@ -48,9 +48,10 @@ def test_cpu_devices_need_no_libtpu_and_the_second_call_compiles_nothing(tmp_pat
   assert step(whole)[1]['all-reduce'] >= kinds['all-reduce'] + 17  # of normalisation
 
 
-def test_microbatches_are_written_out_on_cpus(reports):
-  one, halves = (compiled(reports, f'--config={DIGITS}', '--topology=cpu-2',
-                          f'--config.gradient_accumulation_steps={n}')[1]['programs'][0] for n in (1, 2))
+def test_microbatches_are_written_out_on_cpus(tmp_path, reports):
+  one, halves = (compiled(folder, f'--config={DIGITS}', '--topology=cpu-2',
+                          f'--config.gradient_accumulation_steps={n}')[1]['programs'][0]
+                 for n, folder in ((1, tmp_path), (2, reports)))
   assert halves['repeats'] == 1 and halves['flops'] == pytest.approx(one['flops'], rel=0.1)
 
 

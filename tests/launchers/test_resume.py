@@ -11,7 +11,7 @@ from scoring import tape as tapes
 from tests.launchers.running import finish, kill, launch, read_json, start, train, wait_for
 
 KILLS = 10
-LONG = ('--config.num_epochs=12', '--config.stop=end', '--config.seed=3')
+LONG = ('--config.num_epochs=20', '--config.stop=end', '--config.seed=3')
 
 
 @pytest.fixture(scope='module')

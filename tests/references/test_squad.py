@@ -118,12 +118,12 @@ def test_padding_changes_nothing():
 
 def keys_of_dropout(monkeypatch, run):
   """The random keys, integers [N, 2], of every dropout of what `run` computes."""
-  drawn = []
+  found = []
   def spy(x, rate, key, broadcast_dims):
-    drawn.append(jax.random.key_data(key))
+    found.append(jax.random.key_data(key))
     return dropout(x, rate, key, broadcast_dims)
   monkeypatch.setattr(model, 'dropout', spy)
-  return np.asarray(jax.jit(lambda: (run(), drawn)[1])())
+  return np.asarray(jax.jit(lambda: (run(), found)[1])())
 
 
 def test_all_is_dropped_by_keys_of_its_own(monkeypatch):
@@ -137,7 +137,8 @@ def test_all_is_dropped_by_keys_of_its_own(monkeypatch):
 
 
 def test_every_parameter_learns_and_dropout_is_for_training_only():
-  variables, apply = made()
+  apply = made()[1]
+  variables = jax.jit(functools.partial(network().init, train=False))(jax.random.key(0), *inputs())  # as a run begins
   def loss(params, key, train):
     start, end = apply({'params': params}, *inputs(), train=train, rngs={'dropout': key})
     return (optax.softmax_cross_entropy_with_integer_labels(jnp.stack([start, end]), jnp.array([[2, 3], [4, 5]]))).sum()
@@ -293,7 +294,7 @@ def test_a_batch_of_real_questions_can_be_learned(squad_files, tmp_path):
   task = config.make_task(str(tmp_path))
   assert json.dumps(task.hyperparameters)
   batch = next(iter(task.data['train'].batches(0, 1)))
-  params, optimizer = drawn(task.init)['params'], optax.adam(3e-3)
+  params, optimizer = jax.jit(task.init)(jax.random.key(0))['params'], optax.adam(3e-3)
   state = optimizer.init(params)
 
   @jax.jit
