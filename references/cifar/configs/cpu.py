@@ -10,6 +10,10 @@ start (jax 0.10.2, 2026-11-27; tapes: results/cifar10_cpu_2core_amx). The author
 steps of 2,000 whole images, took 396 s on the same cores by its clock, which leaves out compiling and counts the last
 evaluation, where ours took 302 (medians of three); it got 93.96 % in the mean.
 
+Expect 10 minutes on two cores of an AMD EPYC that has instructions for bfloat16 and no matrix unit: seed 0 got 94.18 %
+in 624 s by DAWNBench's clock and 628 by the author's, whose own took 855 for 93.87 % (2026-11-28, one run each by
+benchmarks.airbench: benchmarks/results).
+
 Without bfloat16 instructions, in float32, this recipe was not run yet. An earlier one, airbench94_muon's on images that
 grow alike, 10.5 epochs, took 22 minutes there: 94.08 % and 1,382 s by the author's clock, where torch took 1,633 s
 (results/README.md), some of them compiling. All are of CIFAR-10 with 93 of its images JPEG-decoded.
