@@ -41,7 +41,7 @@ def runs(tmp_path_factory):
       'digits': (f'--config={DIGITS}', '--config.num_epochs=5', '--config.stop=end'),
       'resnet': (f'--config={SMOKE}', '--config.num_epochs=2'),
       'qanet': (f'--config={TINY}', *text, '--config.num_words=400', '--config.width=32', '--config.num_heads=2',
-                '--config.encoder_convs=1', '--config.model_convs=1', '--config.max_question=12'),
+                '--config.encoder_convs=1', '--config.model_convs=1', '--config.passes=1', '--config.max_question=12'),
       'bert': (f'--config={BERT}', *text, f'--config.init_from={folder / "model.safetensors"}',
                '--config.compute_dtype=float32', *(f'--config.{name}={value}' for name, value in sizes.items()))}
   for name, given in flags.items():

@@ -14,9 +14,9 @@ from training import checkpoint
 
 TINY, BERT = 'references/squad/configs/tiny.py', 'references/squad/configs/bert_base.py'
 SIZES = ('--config.batch_size=16', '--config.num_words=400', '--config.width=32', '--config.num_heads=2',
-         '--config.encoder_convs=1', '--config.model_convs=1', '--config.buckets=(40,80)', '--config.max_question=12',
-         '--config.num_epochs=8', '--config.eval_every_epochs=2', '--config.eval_batch_size=16',
-         '--config.learning_rate=0.005')
+         '--config.encoder_convs=1', '--config.model_convs=1', '--config.passes=1', '--config.buckets=(40,80)',
+         '--config.max_question=12', '--config.num_epochs=5', '--config.eval_every_epochs=2',
+         '--config.eval_batch_size=16', '--config.learning_rate=0.005')
 pytestmark = pytest.mark.filterwarnings('ignore')
 
 
