@@ -47,6 +47,7 @@ def parse(argv: list[str], *, known_only: bool = False, pair: str | None = None)
     if isinstance(error, flags.UnrecognizedFlagError):
       error = flags.UnrecognizedFlagError(error.flagname, suggestions=_near(error.flagname))
     said = re.sub(r"\('(Non-boolean[^']*)'.*\)", r'\1', ' '.join(f'{error}'.split()))  # absl shows a tuple there
+    said = re.sub(r'flag --(\w+)=None: .*', lambda m: f'--{m[1]} is missing: {flags.FLAGS[m[1]].help}', said)
     fail(f'{said} (python -m {_module()} --help lists them)')
     sys.exit(USAGE)
   for name in flags.FLAGS:

@@ -20,6 +20,7 @@ LACKING = {'tape_overhead': ([], ['mlperf_logging'], "mlperf_logging: .*pip inst
                           "torch, torchvision: .*pip install -e '.[peers]' torchvision"),
            'airbench': (['--peer_dir={checkout}'], ['torch', 'torchvision'],
                        "torch, torchvision: .*pip install -e '.[peers]' torchvision")}
+NEEDED = {'decode': 'images', 'folding': 'workdir'}
 GIVEN = {'decode': ['--images=.'], 'folding': ['--workdir=.'],  # what each must be given
          'airbench_ours': ['--config=references/cifar/configs/gpu.py', '--workdir=.']}
 
@@ -32,6 +33,7 @@ def ran(tmp_path_factory):
   asked = {(name, what): {'name': name, 'arguments': arguments, 'missing': []} for name in SCRIPTS
            for what, arguments in (('help', ['--help']), ('wrong', [*GIVEN.get(name, []), '--no_such_flag=1']),
                                    ('word', [*GIVEN.get(name, []), 'word']))}
+  asked |= {(name, 'nothing'): {'name': name, 'arguments': [], 'missing': []} for name in NEEDED}
   for name, (arguments, missing, _) in LACKING.items():
     asked[name, 'lacking'] = {'name': name, 'missing': missing,
                               'arguments': [one.format(checkout=checkout) for one in arguments]}
@@ -65,6 +67,13 @@ def test_a_wrong_flag_is_one_line_and_status_2(ran, name):
     status, out, err = ran[name, what]
     assert (status, out) == (2, ''), err
     assert err.startswith('error: ') and said in err and len(err.splitlines()) == 1, err
+
+
+@pytest.mark.parametrize('name', NEEDED)
+def test_a_flag_that_is_missing_is_one_line_that_says_what_it_is(ran, name):
+  status, out, err = ran[name, 'nothing']
+  assert (status, out) == (2, '') and len(err.splitlines()) == 1, err
+  assert re.match(f'error: --{NEEDED[name]} is missing: folder of ', err), err
 
 
 @pytest.mark.parametrize('name', LACKING)
