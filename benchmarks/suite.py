@@ -229,9 +229,9 @@ def main() -> int:
     if signal.getsignal(number) is signal.SIG_DFL:  # nohup has the second ignored
       signal.signal(number, lambda number, _: sys.exit(128 + number))
   output, failed = Path(FLAGS.output or file(report.host())), False
+  told = {flag: FLAGS[flag].value for flag in PLACES}
   for name in () if FLAGS.table else FLAGS.only:
     for arguments in COMMANDS[name]:
-      told = {flag: FLAGS[flag].value for flag in PLACES}
       filled = [a.format(**told) for a in arguments if all(told[flag] for flag in PLACES if f'{{{flag}}}' in a)]
       new = measured(name, filled, 60 * FLAGS.timeout_minutes)
       print(*map(row, new), sep='\n', flush=True)
